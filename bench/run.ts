@@ -1,0 +1,122 @@
+/**
+ * npm run bench -- [--only NAME[,NAME]] [--json] [--rounds N] [--device NAME]
+ *
+ * Names are groups (the files of bench/ops, `limits`, `dispatch`) or ops. With --json: one object a line, nothing else.
+ */
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { type Device, openDevice } from "../lib/tensor.js";
+import type { BenchCase, Bound, Work } from "./case.js";
+import { type Cost, costOf } from "./cost.js";
+import { runDispatch } from "./dispatch.bench.js";
+import { copyLimit, describeLimits, type Limits, limitRows, measureLimits } from "./limits.js";
+import { busyWarning, factsOf } from "./machine.js";
+import { type Timing, timeRounds } from "./measure.js";
+import { Reporter, type Row } from "./report.js";
+
+const casesFolder = join(dirname(fileURLToPath(import.meta.url)), "ops");
+
+export interface Selection {
+  readonly names: readonly string[];
+  wants(group: string, op?: string): boolean;
+}
+
+export function selectionOf(only: string | undefined): Selection {
+  const names = (only ?? "").split(",").filter((name) => name !== "");
+  return { names, wants: (...given) => names.length === 0 || given.some((name) => name && names.includes(name)) };
+}
+
+/** The cases of bench/ops by group, the group being the name of the file. */
+export async function loadGroups(): Promise<Map<string, readonly BenchCase[]>> {
+  const groups = new Map<string, readonly BenchCase[]>();
+  for (const file of readdirSync(casesFolder).sort()) {
+    if (!file.endsWith(".ts")) continue;
+    const loaded: { readonly cases: readonly BenchCase[] } = await import(pathToFileURL(join(casesFolder, file)).href);
+    groups.set(file.slice(0, -".ts".length), loaded.cases);
+  }
+  return groups;
+}
+
+/** Work done in a time, by what bounds it. */
+export function rateOf(bound: Bound, { flops, bytes }: Cost, us: number): Pick<Row, "rate" | "unit"> {
+  return bound === "fma" ? { rate: flops / us / 1000, unit: "GFLOP/s" } : { rate: bytes / us / 1000, unit: "GB/s" };
+}
+
+export function limitOf(bound: Bound, limits: Limits): number | null {
+  if (bound === "fma") return limits.fma?.f32.best ?? null;
+  return bound === "copy" ? copyLimit(limits) : (limits.memory?.read ?? null);
+}
+
+/** Opens a case and finds what it costs; one call has run after that. */
+export async function openCase(one: BenchCase, device: Device): Promise<{ work: Work; cost: Cost }> {
+  const work = await one.open(device);
+  const before = device.insertedCopies;
+  const cost = costOf(() => work.run());
+  await device.sync();
+  if (device.insertedCopies > before) throw new Error(`${one.op} ${one.shape}: the library inserted copies`);
+  return { work, cost: { ...cost, flops: cost.flops * (one.flopsShare ?? 1) } };
+}
+
+function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timing: Timing): Row {
+  const { rate, unit } = rateOf(one.bound, cost, timing.medianUs);
+  const limit = limitOf(one.bound, limits);
+  const percentOfLimit = limit === null || rate === null ? null : (100 * rate) / limit;
+  const { isa, threads } = limits;
+  return {
+    ...{ op: one.op, shape: one.shape, dtype: one.dtype, device: device.name, threads, isa, ...timing },
+    ...{ rate, unit, limit, percentOfLimit },
+  };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string" },
+      json: { type: "boolean", default: false },
+      rounds: { type: "string", default: "9" },
+      device: { type: "string", default: "cpu" },
+    },
+  });
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 5) throw new Error("--rounds must be a whole number of 5 or more");
+  const selection = selectionOf(values.only);
+  const reporter = new Reporter({ json: values.json });
+  const groups = await loadGroups();
+  const known = new Set(["limits", "dispatch", ...groups.keys(), ...[...groups.values()].flat().map(({ op }) => op)]);
+  const unknown = selection.names.filter((name) => !known.has(name));
+  if (unknown.length > 0)
+    throw new Error(`nothing is called ${unknown.join(", ")}; there are: ${[...known].join(", ")}`);
+
+  const device = openDevice(values.device);
+  const facts = factsOf(device);
+  const busy = busyWarning(facts.threads);
+  if (busy !== undefined) reporter.note(busy);
+  // The host's cost per call meets no limit of the device.
+  const limits = selection.names.join() === "dispatch" ? undefined : measureLimits(values.device, facts);
+  if (limits !== undefined) {
+    reporter.note(describeLimits(limits));
+    if (selection.wants("limits")) for (const row of limitRows(device.name, limits)) reporter.add(row);
+    for (const [group, cases] of groups) {
+      for (const one of cases) {
+        if (!selection.wants(group, one.op)) continue;
+        const { work, cost } = await openCase(one, device);
+        const timing = await timeRounds(device, work, rounds);
+        reporter.add(rowOf(one, device, limits, cost, timing));
+        work.close();
+        await device.sync();
+        device.trim();
+      }
+    }
+  }
+  await device.dispose();
+  if (selection.wants("dispatch")) await runDispatch(reporter);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  await main().catch((error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  });
+}

@@ -1,0 +1,192 @@
+/** A device: a queue of its own, memory of its own, and threads that do the work while the event loop goes on. */
+import { binding, type DeviceDescription, type NativeFailure } from "./binding.js";
+import { failureToError, statusToError } from "./failures.js";
+import { HunyuanError } from "./errors.js";
+import { mailboxNumber, mailboxOf } from "./mailbox.js";
+
+export interface OpenDeviceOptions {
+  /** Bytes the device may hold (live, cached and workspace). Default: 80 % of the smaller of RAM and cgroup on the CPU. */
+  readonly memoryLimit?: number;
+}
+
+export interface WaitOptions {
+  /** Aborting cancels the queued work that this call waits for and rejects with ABORTED; the device works on. */
+  readonly signal?: AbortSignal;
+}
+
+export interface MemoryInfo {
+  /** Bytes in tensors and running kernels. */
+  readonly live: number;
+  /** Bytes kept for reuse; `trim()` gives them back to the system. */
+  readonly cached: number;
+  /** The largest `live` since the device was opened or `resetPeak()`. */
+  readonly peak: number;
+  readonly limit: number;
+  /** Tensors not yet disposed of. */
+  readonly tensors: number;
+  /** Op calls waiting in the queue. */
+  readonly pending: number;
+  /** Tensors that were forgotten and that the garbage collector returned. Zero in a program that disposes of what it makes. */
+  readonly forgotten: number;
+}
+
+export class Device implements AsyncDisposable {
+  /** "cpu", "cuda:0", … */
+  readonly name: string;
+  /** Number by which the addon knows it. */
+  readonly id: number;
+  /** Copies that were inserted because an op could not read a strided view. */
+  insertedCopies = 0;
+  forgotten = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(name: string, id: number) {
+    this.name = name;
+    this.id = id;
+  }
+
+  get disposed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** What the machine says about it. */
+  describe(): DeviceDescription {
+    this.#check("describe");
+    return binding().describe(this.id);
+  }
+
+  /** Counters as they stand now; work still queued has not allocated its outputs yet. */
+  memory(): MemoryInfo {
+    this.#check("memory");
+    mailboxOf(16);
+    binding().memory(this.id);
+    const [live, cached, peak, limit, tensors, pending] = [0, 1, 2, 3, 4, 5].map(mailboxNumber) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { live, cached, peak, limit, tensors, pending, forgotten: this.forgotten };
+  }
+
+  /** Returns cached memory to the system. */
+  trim(): void {
+    this.#check("trim");
+    binding().trim(this.id);
+  }
+
+  /** Starts a new measurement of `memory().peak`. */
+  resetPeak(): void {
+    this.#check("resetPeak");
+    binding().resetPeak(this.id);
+  }
+
+  /** Changes the memory limit (bytes). What is live stays, even above a new, smaller limit. */
+  setMemoryLimit(bytes: number): void {
+    this.#check("setMemoryLimit");
+    checkLimit(bytes);
+    binding().setLimit(this.id, bytes);
+  }
+
+  /**
+   * Waits until everything queued so far has run.
+   *
+   * @throws the first error since the last sync that no `read()` has told yet.
+   * @throws ABORTED when the signal fires: all work queued before this call that has not started is dropped.
+   */
+  async sync({ signal }: WaitOptions = {}): Promise<void> {
+    this.#check("sync");
+    await waitFor(this, "sync", () => binding().sync(this.id), signal);
+  }
+
+  /**
+   * Closes the device. The running op ends, queued ops are dropped, pending reads reject with DISPOSED, all memory
+   * returns to the system. Disposing twice is allowed.
+   */
+  dispose(): Promise<void> {
+    this.#closing ??= binding().closeDevice(this.id);
+    openDevices.delete(this.name);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #check(op: string): void {
+    if (this.disposed) throw new HunyuanError("DISPOSED", `${op}: device ${this.name} has been disposed of`, { op });
+  }
+}
+
+/** Awaits a native promise, turning its failure into an exception and the signal into a native abort. */
+export async function waitFor(
+  device: Device,
+  op: string,
+  start: () => Promise<NativeFailure | undefined>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (signal?.aborted) throw abortedError(op, signal);
+  mailboxOf(16);
+  const pending = start();
+  if (!(pending instanceof Promise)) throw statusToError(Number(pending), op, device.name);
+  const ticket = mailboxNumber(0);
+  const onAbort = () => void binding().abort(device.id, ticket);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    const failure = await pending;
+    if (failure === undefined) return;
+    const error = failureToError(failure, device.name);
+    throw error.code === "ABORTED" && signal?.aborted ? abortedError(op, signal) : error;
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+function abortedError(op: string, signal: AbortSignal): HunyuanError<"ABORTED"> {
+  return new HunyuanError("ABORTED", `${op}: aborted by its signal`, { op }, { cause: signal.reason });
+}
+
+const openDevices = new Map<string, Device>();
+
+function checkLimit(bytes: number): void {
+  if (!(Number.isSafeInteger(bytes) && bytes > 0)) {
+    throw new HunyuanError("INVALID_ARGUMENT", `memoryLimit must be a whole number of bytes > 0, got ${bytes}`, {
+      op: "openDevice",
+      argument: "memoryLimit",
+    });
+  }
+}
+
+/**
+ * Opens a device: "cpu", or "cuda" / "cuda:1" where there is a GPU. Each call gives a device with a queue and memory of
+ * its own.
+ *
+ * @throws DEVICE_UNAVAILABLE with the reason (no driver, no such device, an instruction set this processor lacks).
+ */
+export function openDevice(name = "cpu", { memoryLimit }: OpenDeviceOptions = {}): Device {
+  const [backend = "", index = "0"] = String(name).split(":");
+  if (memoryLimit !== undefined) checkLimit(memoryLimit);
+  if (!/^\d{1,4}$/.test(index)) {
+    throw new HunyuanError("INVALID_ARGUMENT", `openDevice: "${name}" is not like "cpu" or "cuda:0"`, {
+      op: "openDevice",
+      argument: "name",
+    });
+  }
+  const opened = binding().openDevice(backend, Number(index), memoryLimit ?? 0);
+  if (typeof opened !== "number") {
+    throw new HunyuanError("DEVICE_UNAVAILABLE", `${name}: ${opened.error}`, { device: name, reason: opened.error });
+  }
+  return new Device(name, opened);
+}
+
+/** The CPU device that tensors are put on when no device is named; opened at first use, again after a dispose. */
+export function defaultDevice(): Device {
+  let device = openDevices.get("cpu");
+  if (device === undefined) {
+    device = openDevice("cpu");
+    openDevices.set("cpu", device);
+  }
+  return device;
+}

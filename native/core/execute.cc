@@ -1,0 +1,286 @@
+// What the lanes' threads do with records.
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/device.h"
+#include "core/generated/ops.h"
+#include "core/platform/file.h"
+
+namespace hn {
+namespace {
+
+constexpr size_t kFilePart = size_t{1} << 20;  // stays in the second-level cache between reading and uploading
+
+const char* name_of(const Record& record) {
+  switch (record.kind) {
+    case RecordKind::launch:
+      return kOpNames[record.op];
+    case RecordKind::upload:
+      return "upload";
+    case RecordKind::read_file:
+      return "read_file";
+    case RecordKind::download:
+      return "read";
+    case RecordKind::sync:
+      return "sync";
+  }
+  return "";
+}
+
+}  // namespace
+
+/// One record on its way through the device.
+class Execution {
+ public:
+  Execution(Device& device, Lane lane, Record& record) : device_(device), lane_(lane), record_(record) {}
+
+  void run();
+
+ private:
+  void wait_for_other_lane();
+  void skip(const ErrorPtr& why);
+  void launch();
+  void upload();
+  void read_file();
+  void download();
+  void sync();
+
+  Status allocate_outputs();
+  void place_views();
+  ErrorPtr input_error() const;
+  void fail(Code code, std::string reason);
+  void fail(const Status& status) { fail(status.code, describe(status)); }
+  std::string describe(const Status& status) const;
+  void complete(ErrorPtr error, bool wait);
+  void free_staging();
+  static void* workspace(void* self, size_t bytes);
+
+  Device& device_;
+  const Lane lane_;
+  Record& record_;
+  std::vector<Block> workspaces_;
+  uint64_t asked_ = 0;     // bytes of the allocation that failed
+  std::string asked_for_;  // and what for
+};
+
+void Device::run_lane(Lane lane) {
+  platform::set_thread_name(lane == kComputeLane ? "hn-compute" : "hn-transfer");
+  LaneQueue& queue = lanes_[lane].queue;
+  while (Record* record = queue.wait_next()) {
+    Execution(*this, lane, *record).run();
+    for (TensorUse& use : record->uses) release(use.storage);
+    queue.mark_issued();
+  }
+}
+
+void Execution::run() {
+  // A record that will be skipped waits too: later records of this lane rely on what it has waited for.
+  wait_for_other_lane();
+  if (device_.lanes_[lane_].queue.stopping()) return skip(device_.closed_);
+  if (record_.cancelled.load(std::memory_order_relaxed)) return skip(device_.aborted_);
+  switch (record_.kind) {
+    case RecordKind::launch:
+      return launch();
+    case RecordKind::upload:
+      return upload();
+    case RecordKind::read_file:
+      return read_file();
+    case RecordKind::download:
+      return download();
+    case RecordKind::sync:
+      return sync();
+  }
+}
+
+void Execution::wait_for_other_lane() {
+  Device::LaneState& mine = device_.lanes_[lane_];
+  if (record_.wait_seq <= mine.other_seen) return;
+  const Lane other = lane_ == kComputeLane ? kTransferLane : kComputeLane;
+  LaneQueue& queue = device_.lanes_[other].queue;
+  queue.wait_issued(record_.wait_seq);
+  mine.other_seen = queue.issued();
+  // A failure means that the device is lost; the launch that follows, or the next wait, tells it.
+  void* event = nullptr;
+  if (!device_.table_.event_record(device_.device_, other, &event).ok() || !event) return;
+  (void)device_.table_.lane_wait(device_.device_, lane_, event).ok();
+  device_.table_.event_free(device_.device_, event);
+}
+
+/// Fresh outputs get the error; storages that existed before keep their old contents and stay valid.
+void Execution::skip(const ErrorPtr& why) {
+  for (TensorUse& use : record_.uses) {
+    if (use.fresh) use.storage->error = why;
+  }
+  if (record_.kind == RecordKind::upload) free_staging();
+  if (record_.kind == RecordKind::download || record_.kind == RecordKind::sync) complete(why, false);
+}
+
+ErrorPtr Execution::input_error() const {
+  for (const TensorUse& use : record_.uses) {
+    if (!use.fresh && use.storage->error) return use.storage->error;
+  }
+  return nullptr;
+}
+
+Status Execution::allocate_outputs() {
+  for (size_t i = 0; i < record_.uses.size(); ++i) {
+    const TensorUse& use = record_.uses[i];
+    if (!use.fresh) continue;
+    const Status status = device_.memory_.allocate(lane_, use.storage->bytes, &use.storage->block);
+    if (!status.ok()) {
+      asked_ = use.storage->bytes;
+      asked_for_ = "output " + format_tensor(record_.views[i]);
+      return status;
+    }
+  }
+  return {};
+}
+
+void Execution::place_views() {
+  for (size_t i = 0; i < record_.uses.size(); ++i) {
+    TensorView& view = record_.views[i];
+    view.data = record_.uses[i].storage->block.data;
+    view.data = view.at(record_.uses[i].offset);
+  }
+}
+
+void* Execution::workspace(void* self, size_t bytes) {
+  auto& run = *static_cast<Execution*>(self);
+  Block block;
+  if (!run.device_.memory_.allocate_workspace(run.lane_, bytes, &block).ok()) {
+    run.asked_ = bytes;
+    run.asked_for_ = "workspace";
+    return nullptr;
+  }
+  run.workspaces_.push_back(block);
+  return block.data;
+}
+
+void Execution::launch() {
+  if (const ErrorPtr error = input_error()) return skip(error);
+  if (const Status status = allocate_outputs(); !status.ok()) return fail(status);
+  place_views();
+  const OpCall call{record_.op,
+                    static_cast<uint32_t>(record_.arg_counts.size()),
+                    record_.arg_counts.data(),
+                    record_.views.data(),
+                    record_.attrs.data(),
+                    static_cast<uint32_t>(record_.attrs.size())};
+  const LaunchHost host{this, &Execution::workspace};
+  const Status status = device_.table_.launch(device_.device_, lane_, &host, &call);
+  for (const Block& block : workspaces_) device_.memory_.release_workspace(lane_, block);
+  if (!status.ok()) fail(status);
+}
+
+void Execution::upload() {
+  Status status = allocate_outputs();
+  if (status.ok()) {
+    status = device_.table_.upload(device_.device_, lane_, record_.uses[0].storage->block.data, record_.host, record_.bytes);
+  }
+  free_staging();
+  if (!status.ok()) fail(status);
+}
+
+void Execution::free_staging() {
+  std::free(record_.host);
+  record_.host = nullptr;
+  device_.staging_.fetch_sub(record_.bytes, std::memory_order_relaxed);
+}
+
+void Execution::read_file() {
+  if (const Status status = allocate_outputs(); !status.ok()) return fail(status);
+  std::string why;
+  platform::File file;
+  if (!file.open(record_.path.c_str(), &why)) {
+    return fail(Code::invalid_argument, "read_file: cannot open " + record_.path + ": " + why);
+  }
+  const size_t part = std::min(kFilePart, record_.bytes);
+  const std::unique_ptr<char, void (*)(void*)> buffer(static_cast<char*>(std::malloc(part + 1)), std::free);
+  if (!buffer) return fail(Code::out_of_memory, "read_file: the host has no memory for a buffer");
+  char* to = static_cast<char*>(record_.uses[0].storage->block.data);
+  for (size_t done = 0; done < record_.bytes;) {
+    if (device_.lanes_[lane_].queue.stopping()) return skip(device_.closed_);  // a file may be many gigabytes
+    if (record_.cancelled.load(std::memory_order_relaxed)) return skip(device_.aborted_);
+    const size_t now = std::min(part, record_.bytes - done);
+    if (!file.read(buffer.get(), now, record_.offset + done, &why)) {
+      return fail(Code::device_error, "read_file: cannot read " + format_bytes(record_.bytes) + " at byte " +
+                                          std::to_string(record_.offset) + " of " + record_.path + ": " + why);
+    }
+    const Status status = device_.table_.upload(device_.device_, lane_, to + done, buffer.get(), now);
+    if (!status.ok()) return fail(status);
+    done += now;
+  }
+}
+
+void Execution::download() {
+  Storage& storage = *record_.uses[0].storage;
+  if (storage.error) {
+    device_.forget(storage.error);
+    return complete(storage.error, false);
+  }
+  const char* from = static_cast<const char*>(storage.block.data) + record_.offset;
+  Status status;
+  if (record_.bytes > 0) status = device_.table_.download(device_.device_, lane_, record_.host, from, record_.bytes);
+  complete(status.ok() ? nullptr : make_error(status.code, name_of(record_), describe(status)), true);
+}
+
+void Execution::sync() { complete(device_.take_first_error(), true); }
+
+/// Tells the end of a read or sync, once the lane has come this far when `wait` is set.
+void Execution::complete(ErrorPtr error, bool wait) {
+  void* event = nullptr;
+  if (wait) {
+    const Status status = device_.table_.event_record(device_.device_, lane_, &event);
+    if (!status.ok() && !error) error = make_error(status.code, name_of(record_), describe(status));
+  }
+  device_.completions_.push(event, {record_.order, std::move(error)});
+}
+
+void Execution::fail(Code code, std::string reason) {
+  const ErrorPtr error = make_error(code, name_of(record_), std::move(reason));
+  for (TensorUse& use : record_.uses) {
+    if (use.written) use.storage->error = error;
+    if (!use.fresh) continue;
+    // Nobody will look at the contents: the memory need not wait for the tensor's disposal.
+    device_.memory_.release(lane_, 0, use.storage->block);
+    use.storage->block = {};
+  }
+  device_.remember(error);
+}
+
+std::string Execution::describe(const Status& status) const {
+  std::string text = std::string(name_of(record_)) + ": " + status.message;
+  if (status.code == Code::out_of_memory && asked_ > 0) {
+    const MemoryCounters now = device_.memory_.counters();
+    return text + ": needs " + format_bytes(asked_) + " for " + asked_for_ + " (live " + format_bytes(now.live) +
+           ", limit " + format_bytes(now.limit) + "); dispose of tensors earlier, use smaller shapes, or open the device " +
+           "with a larger memoryLimit";
+  }
+  for (size_t i = 0; i < record_.views.size() && record_.kind == RecordKind::launch; ++i) {
+    if (i == 8) return text + ", and " + std::to_string(record_.views.size() - i) + " more";
+    text += (i == 0 ? "; tensors " : ", ") + format_tensor(record_.views[i]);
+  }
+  return text;
+}
+
+void Device::remember(const ErrorPtr& error) {
+  constexpr size_t kMost = 16;  // a loop of failing ops must not fill the memory; the first is what a sync tells
+  platform::Lock lock(errors_mutex_);
+  if (unreported_.size() < kMost) unreported_.push_back(error);
+}
+
+void Device::forget(const ErrorPtr& error) {
+  platform::Lock lock(errors_mutex_);
+  std::erase(unreported_, error);
+}
+
+ErrorPtr Device::take_first_error() {
+  platform::Lock lock(errors_mutex_);
+  if (unreported_.empty()) return nullptr;
+  ErrorPtr first = std::move(unreported_.front());
+  unreported_.clear();
+  return first;
+}
+
+}  // namespace hn

@@ -1,0 +1,157 @@
+// Written by `npm run gen`; do not edit.
+#pragma once
+
+#include "core/op_call.h"
+#include "core/generated/attention.h"
+#include "core/generated/concat.h"
+#include "core/generated/conv3d.h"
+#include "core/generated/copy.h"
+#include "core/generated/fill.h"
+#include "core/generated/layout.h"
+#include "core/generated/linear.h"
+#include "core/generated/loss.h"
+#include "core/generated/norm.h"
+#include "core/generated/optim.h"
+#include "core/generated/pointwise.h"
+#include "core/generated/pool.h"
+#include "core/generated/random.h"
+#include "core/generated/reduce.h"
+#include "core/generated/resample.h"
+#include "core/generated/rope.h"
+#include "core/generated/unary.h"
+
+namespace hn {
+
+constexpr uint32_t kOpCount = 62;
+constexpr uint64_t kOpsHash = 15685437624170818606ull;
+constexpr const char* kOpNames[] = {
+    "adamw_step",
+    "arange",
+    "argmax",
+    "attention",
+    "attention_backward",
+    "avg_pool3d",
+    "avg_pool3d_backward",
+    "binary",
+    "binary_backward",
+    "compare",
+    "concat",
+    "conv3d",
+    "conv3d_backward_bias",
+    "conv3d_backward_input",
+    "conv3d_backward_weight",
+    "copy",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "distance",
+    "distance_backward",
+    "ema_step",
+    "fill",
+    "gate_residual",
+    "gate_residual_backward",
+    "gather",
+    "gather_backward",
+    "global_norm",
+    "group_norm",
+    "group_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "linear",
+    "linear_backward_bias",
+    "linear_backward_input",
+    "linear_backward_weight",
+    "matmul",
+    "max_pool3d",
+    "max_pool3d_backward",
+    "pad",
+    "pad_backward",
+    "philox",
+    "qk_norm_rope",
+    "qk_norm_rope_backward",
+    "reduce",
+    "reduce_backward",
+    "resize_bilinear",
+    "resize_bilinear_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "rope",
+    "rope_table",
+    "scale_in_place",
+    "softmax",
+    "softmax_backward",
+    "torch_random",
+    "unary",
+    "unary_backward",
+    "upsample_nearest",
+    "upsample_nearest_backward",
+    "variance",
+    "variance_backward",
+    "where",
+};
+
+}  // namespace hn
+
+/// X(op name, argument struct), in the order of the ids.
+#define HN_FOR_EACH_OP(X) \
+  X(adamw_step, AdamwStepArgs) \
+  X(arange, ArangeArgs) \
+  X(argmax, ArgmaxArgs) \
+  X(attention, AttentionArgs) \
+  X(attention_backward, AttentionBackwardArgs) \
+  X(avg_pool3d, AvgPool3dArgs) \
+  X(avg_pool3d_backward, AvgPool3dBackwardArgs) \
+  X(binary, BinaryArgs) \
+  X(binary_backward, BinaryBackwardArgs) \
+  X(compare, CompareArgs) \
+  X(concat, ConcatArgs) \
+  X(conv3d, Conv3dArgs) \
+  X(conv3d_backward_bias, Conv3dBackwardBiasArgs) \
+  X(conv3d_backward_input, Conv3dBackwardInputArgs) \
+  X(conv3d_backward_weight, Conv3dBackwardWeightArgs) \
+  X(copy, CopyArgs) \
+  X(cross_entropy, CrossEntropyArgs) \
+  X(cross_entropy_backward, CrossEntropyBackwardArgs) \
+  X(distance, DistanceArgs) \
+  X(distance_backward, DistanceBackwardArgs) \
+  X(ema_step, EmaStepArgs) \
+  X(fill, FillArgs) \
+  X(gate_residual, GateResidualArgs) \
+  X(gate_residual_backward, GateResidualBackwardArgs) \
+  X(gather, GatherArgs) \
+  X(gather_backward, GatherBackwardArgs) \
+  X(global_norm, GlobalNormArgs) \
+  X(group_norm, GroupNormArgs) \
+  X(group_norm_backward, GroupNormBackwardArgs) \
+  X(layer_norm, LayerNormArgs) \
+  X(layer_norm_backward, LayerNormBackwardArgs) \
+  X(linear, LinearArgs) \
+  X(linear_backward_bias, LinearBackwardBiasArgs) \
+  X(linear_backward_input, LinearBackwardInputArgs) \
+  X(linear_backward_weight, LinearBackwardWeightArgs) \
+  X(matmul, MatmulArgs) \
+  X(max_pool3d, MaxPool3dArgs) \
+  X(max_pool3d_backward, MaxPool3dBackwardArgs) \
+  X(pad, PadArgs) \
+  X(pad_backward, PadBackwardArgs) \
+  X(philox, PhiloxArgs) \
+  X(qk_norm_rope, QkNormRopeArgs) \
+  X(qk_norm_rope_backward, QkNormRopeBackwardArgs) \
+  X(reduce, ReduceArgs) \
+  X(reduce_backward, ReduceBackwardArgs) \
+  X(resize_bilinear, ResizeBilinearArgs) \
+  X(resize_bilinear_backward, ResizeBilinearBackwardArgs) \
+  X(rms_norm, RmsNormArgs) \
+  X(rms_norm_backward, RmsNormBackwardArgs) \
+  X(rope, RopeArgs) \
+  X(rope_table, RopeTableArgs) \
+  X(scale_in_place, ScaleInPlaceArgs) \
+  X(softmax, SoftmaxArgs) \
+  X(softmax_backward, SoftmaxBackwardArgs) \
+  X(torch_random, TorchRandomArgs) \
+  X(unary, UnaryArgs) \
+  X(unary_backward, UnaryBackwardArgs) \
+  X(upsample_nearest, UpsampleNearestArgs) \
+  X(upsample_nearest_backward, UpsampleNearestBackwardArgs) \
+  X(variance, VarianceArgs) \
+  X(variance_backward, VarianceBackwardArgs) \
+  X(where, WhereArgs)
