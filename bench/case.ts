@@ -40,7 +40,7 @@ export interface BenchCase {
 export interface InputSpec {
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Values are uniform in ±scale; default 1. Whole numbers in 0 … scale − 1 for i32 and i64. */
+  /** Values are uniform in ±scale; default 1. Whole numbers in 0 … scale − 1 for i32 and u8. */
   readonly scale?: number;
   /** Uniform in 0 … scale instead. */
   readonly positive?: boolean;
@@ -62,9 +62,13 @@ export interface CaseSpec<I extends InputSpecs> {
 }
 
 /** Random numbers of one megabyte, repeated: filling gigabytes value by value would take longer than the benchmark. */
-function randomValues(size: number, { dtype, scale = 1, positive = false }: InputSpec): Float32Array | Int32Array {
-  const whole = dtype === "i32" || dtype === "i64" || dtype === "u8";
-  const values = whole ? new Int32Array(size) : new Float32Array(size);
+function randomValues(
+  size: number,
+  { dtype, scale = 1, positive = false }: InputSpec,
+): Float32Array | Int32Array | Uint8Array {
+  const whole = dtype === "i32" || dtype === "u8";
+  const values =
+    dtype === "i32" ? new Int32Array(size) : dtype === "u8" ? new Uint8Array(size) : new Float32Array(size);
   const block = Math.min(size, 262_144);
   let state = 12345;
   for (let i = 0; i < block; i++) {

@@ -98,7 +98,7 @@ export function measureFma(isa: string, threads: number): FmaPeak {
 export function measureMemory(threads: number): Bandwidth {
   // Without the flag the compiler turns the plain loops into calls of memcpy and memset, which stream.
   const flags = ["-fno-tree-loop-distribute-patterns"];
-  return runProgram<Bandwidth>(build("memory_bandwidth", "portable", flags), threads, 7);
+  return runProgram<Bandwidth>(build("memory_bandwidth", "portable", flags), threads, 15);
 }
 
 /** Limits for a device; on anything but the CPU nothing is measured yet. */

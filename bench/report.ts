@@ -21,13 +21,18 @@ export interface Row {
 export type Unit = "GFLOP/s" | "GB/s" | "calls/s" | "GHz" | "MiB";
 
 const columns = ["op", "shape", "dtype", "median", "spread", "rate", "limit", "of limit"] as const;
-const widths = [26, 40, 9, 12, 8, 18, 10, 8];
+const widths = [28, 46, 12, 10, 8, 15, 8, 8];
 const rightFrom = columns.indexOf("median");
 
 function line(cells: readonly string[]): string {
   return cells
     .map((cell, i) => (i < rightFrom ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
     .join(" ");
+}
+
+/** A row as one line; six significant figures are more than any clock is good for. */
+export function jsonLine(row: object): string {
+  return JSON.stringify(row, (_, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(6)) : value));
 }
 
 /** Four significant figures: more would be noise. */
@@ -54,7 +59,7 @@ export class Reporter {
   add(row: Row): void {
     this.rows.push(row);
     if (this.#json) {
-      console.log(JSON.stringify(row));
+      console.log(jsonLine(row));
       return;
     }
     if (!this.#headed) console.log(line(columns));

@@ -33,7 +33,8 @@ const pascal = (name: string) => name.replace(/(^|_)(\w)/g, (_, __, letter: stri
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 const isEnum = (spec: AttrSpec): spec is readonly string[] => typeof spec !== "string";
 /** C++ keywords that make sense as names of enum values get an underscore. */
-const cppName = (name: string) => (/^(and|or|not|default|bool|float|int|double|union)$/.test(name) ? `${name}_` : snake(name));
+const cppName = (name: string) =>
+  /^(and|or|not|default|bool|float|int|double|union)$/.test(name) ? `${name}_` : snake(name);
 
 function structOf(op: Op): string {
   const lines = [`/// ${op.doc}`, `struct ${pascal(op.name)}Args {`];
@@ -150,7 +151,11 @@ ${families
 function docRow(op: Op): string {
   const inputs = op.inputNames.map((name) => {
     const { kind, dtypes, layout, written } = op.inputs[name] as InputSpec;
-    const marks = [kind === "optional" ? "?" : kind === "list" ? "[]" : "", layout === "rows" ? " rows" : "", written ? " written" : ""];
+    const marks = [
+      kind === "optional" ? "?" : kind === "list" ? "[]" : "",
+      layout === "rows" ? " rows" : "",
+      written ? " written" : "",
+    ];
     return `\`${name}\`${marks.join("")} ${dtypes.join("/")}`;
   });
   return `| \`${op.name}\` | ${op.doc} | ${inputs.join("; ") || "—"} | ${op.outputs.map((o) => `\`${o}\``).join(", ") || "—"} | ${op.vjp ? "yes" : "—"} |`;

@@ -65,7 +65,10 @@ test("a deep diamond is walked once a node", async () => {
 });
 
 test("views: slice, split, reshape, concat", async () => {
-  using x = leaf([[1, 2, 3], [4, 5, 6]]);
+  using x = leaf([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
   scope(() => {
     const [a, b] = split(x, [1, 2], 1) as [typeof x, typeof x];
     const rows = reshape(slice(x, 0, 1, 2), [3]);
@@ -116,8 +119,14 @@ test("gradients flow through casts", async () => {
 
 test("a checkpoint gives the same gradients, for inputs and for weights it closes over", async () => {
   const run = async (wrap: boolean) => {
-    using x = leaf([[0.3, -1.2], [0.5, 2]]);
-    using w = leaf([[1, 0.5], [-0.7, 0.2]]);
+    using x = leaf([
+      [0.3, -1.2],
+      [0.5, 2],
+    ]);
+    using w = leaf([
+      [1, 0.5],
+      [-0.7, 0.2],
+    ]);
     scope(() => {
       const block = (h: Tensor) => silu(matmul(h as typeof x, w));
       const h = wrap ? checkpoint(block, x) : block(x);
@@ -198,11 +207,26 @@ test("misuse is told by code", () => {
     }
     return "nothing";
   };
-  assert.is(code(() => backward(plain)), "GRADIENT_UNAVAILABLE");
-  assert.is(code(() => backward(square(x))), "SHAPE_MISMATCH");
-  assert.is(code(() => backward(square(x), { gradient: plain })), "SHAPE_MISMATCH");
-  assert.is(code(() => grad(sum(x), [plain])), "GRADIENT_UNAVAILABLE");
-  assert.is(code(() => requiresGrad(square(x))), "INVALID_ARGUMENT");
+  assert.is(
+    code(() => backward(plain)),
+    "GRADIENT_UNAVAILABLE",
+  );
+  assert.is(
+    code(() => backward(square(x))),
+    "SHAPE_MISMATCH",
+  );
+  assert.is(
+    code(() => backward(square(x), { gradient: plain })),
+    "SHAPE_MISMATCH",
+  );
+  assert.is(
+    code(() => grad(sum(x), [plain])),
+    "GRADIENT_UNAVAILABLE",
+  );
+  assert.is(
+    code(() => requiresGrad(square(x))),
+    "INVALID_ARGUMENT",
+  );
 });
 
 test.run();

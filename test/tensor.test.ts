@@ -40,7 +40,13 @@ function thrown(fn: () => unknown): HunyuanError {
 }
 
 test("nested arrays carry their shape, and numbers are f32", async () => {
-  using t = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  using t = tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { device },
+  );
   assert.equal(t.shape, [2, 3]);
   assert.is(t.dtype, "f32");
   assert.equal(Array.from(await t.read()), [1, 2, 3, 4, 5, 6]);
@@ -133,7 +139,13 @@ test("a detached buffer is refused", () => {
 });
 
 test("views share storage and outlive their base", async () => {
-  const base = tensor([[1, 2, 3], [4, 5, 6]], { device });
+  const base = tensor(
+    [
+      [1, 2, 3],
+      [4, 5, 6],
+    ],
+    { device },
+  );
   const column = slice(base, 1, 1, 3);
   const flat = reshape(base, [6]);
   const before = device.memory();

@@ -26,7 +26,7 @@ function full(tokens: number, heads: number, dtype: Float): readonly BenchCase[]
     }),
     backward({
       ...spec,
-      op: "attention, gradients",
+      op: "attention gradients",
       peer: { kind: "attention_backward", dtype, ...sizes },
       gradients: ["q", "k", "v"],
       run: ({ q, k, v }) => attention(q, k, v),
@@ -56,7 +56,7 @@ function causal(dtype: Float): BenchCase {
   const q = { shape: [1, 1024, 32, 128], dtype };
   const kv = { shape: [1, 1024, 8, 128], dtype };
   return forward({
-    op: "attention, causal",
+    op: "attention causal",
     shape: shapes(q.shape, kv.shape),
     dtype,
     bound: "fma",

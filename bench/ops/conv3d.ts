@@ -44,7 +44,7 @@ function convGradients(sizes: Sizes, dtype: Float): BenchCase {
   const { stride, task, ...spec } = specOf(sizes, dtype);
   return backward({
     ...spec,
-    op: "conv3d, gradients",
+    op: "conv3d gradients",
     peer: { kind: "conv3d_backward", ...task },
     gradients: ["x", "weight", "bias"],
     run: ({ x, weight, bias }) => conv3d(x, weight, { bias, stride }),

@@ -48,11 +48,11 @@ function block(x: Float, w: Weight): readonly BenchCase[] {
   return [
     forward({ ...input("qkv", hidden, 3 * hidden), run: ({ x, w, bias }) => linear(x, w, { bias }) }),
     forward({
-      ...input("fc1, gelu", hidden, mlp),
+      ...input("fc1 gelu", hidden, mlp),
       run: ({ x, w, bias }) => linear(x, w, { bias, activation: "gelu" }),
     }),
     forward({
-      ...input("fc2, gate", mlp, hidden),
+      ...input("fc2 gate", mlp, hidden),
       inputs: {
         ...input("", mlp, hidden).inputs,
         residual: { shape: [1, tokens, hidden], dtype: x },
@@ -86,7 +86,7 @@ export const cases: readonly BenchCase[] = [
   plain(1, hidden, 6 * hidden, "bf16", "bf16"),
   ...(["f32", "bf16"] as const).map((dtype) =>
     backward({
-      op: "linear, gradients",
+      op: "linear gradients",
       shape: shapes([1, tokens, hidden], [hidden, hidden]),
       dtype,
       bound: "fma",

@@ -11,7 +11,7 @@ function moves(dtype: "f32" | "bf16"): readonly BenchCase[] {
   return [
     forward({
       ...copies,
-      op: "contiguous, rows",
+      op: "contiguous rows",
       shape: `half of the columns of ${shapes(x.shape)}`,
       inputs: { x },
       run(t) {
@@ -21,7 +21,7 @@ function moves(dtype: "f32" | "bf16"): readonly BenchCase[] {
     }),
     forward({
       ...copies,
-      op: "permute, heads first",
+      op: "permute heads first",
       shape: shapes(heads.shape),
       inputs: { x: heads },
       run(t) {
@@ -31,7 +31,7 @@ function moves(dtype: "f32" | "bf16"): readonly BenchCase[] {
     }),
     forward({
       ...copies,
-      op: "permute, channels first",
+      op: "permute channels first",
       shape: shapes(video.shape),
       inputs: { x: video },
       run: (t) => permute(t.x, [0, 4, 1, 2, 3]),
@@ -45,7 +45,7 @@ function moves(dtype: "f32" | "bf16"): readonly BenchCase[] {
     }),
     forward({
       ...copies,
-      op: "pad, replicate",
+      op: "pad replicate",
       shape: shapes(video.shape),
       inputs: { x: video },
       run: (t) =>

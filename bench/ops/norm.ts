@@ -28,7 +28,7 @@ function onTokens(dtype: Float): readonly BenchCase[] {
     }),
     forward({
       ...spec,
-      op: "rmsNorm, heads",
+      op: "rmsNorm heads",
       shape: shapes(heads.shape),
       peer: { kind: "rms_norm", dtype, shape: heads.shape },
       inputs: { x: heads, weight: { shape: [128], dtype } },
@@ -43,7 +43,7 @@ function onTokens(dtype: Float): readonly BenchCase[] {
     }),
     backward({
       ...spec,
-      op: "layerNormModulate, gradients",
+      op: "layerNormModulate gradients",
       inputs: { x, shift: row, scale: row },
       gradients: ["x", "shift", "scale"],
       run: (t) => layerNormModulate(t.x, t.shift, t.scale),
@@ -55,7 +55,7 @@ function groups(dtype: Float): BenchCase {
   const x = { shape: [1, 5, dtype === "f32" ? 128 : 256, 256, 256], dtype };
   const row = { shape: [256], dtype };
   return forward({
-    op: "groupNorm, silu",
+    op: "groupNorm silu",
     shape: shapes(x.shape),
     dtype,
     bound: "copy",

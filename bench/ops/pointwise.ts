@@ -8,16 +8,16 @@ const rowsOf = (dtype: Float) => (dtype === "f32" ? 16_384 : 32_768);
 
 /** Functions of one tensor, by the library's name. */
 const unary = {
-  "mul, number": (x: Tensor<Float>) => mul(x, 0.5),
+  "mul number": (x: Tensor<Float>) => mul(x, 0.5),
   silu,
-  "gelu, tanh": (x: Tensor<Float>) => gelu(x, { approximate: "tanh" }),
+  "gelu tanh": (x: Tensor<Float>) => gelu(x, { approximate: "tanh" }),
   exp,
   tanh,
   clamp: (x: Tensor<Float>) => clamp(x, { min: -0.5, max: 0.5 }),
 } as const;
 
 /** What the peer calls them. */
-const peers: { readonly [op: string]: string } = { silu: "silu", "gelu, tanh": "gelu_tanh", exp: "exp", tanh: "tanh" };
+const peers: { readonly [op: string]: string } = { silu: "silu", "gelu tanh": "gelu_tanh", exp: "exp", tanh: "tanh" };
 
 function onRows(dtype: Float): readonly BenchCase[] {
   const x = { shape: [rowsOf(dtype), 3072], dtype };

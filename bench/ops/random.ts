@@ -9,7 +9,7 @@ const device = { shape: [1], dtype: "f32" } as const;
 
 export const cases: readonly BenchCase[] = (["philox", "torch"] as const).flatMap((rng) => [
   forward({
-    op: `rand, ${rng}`,
+    op: `rand ${rng}`,
     shape: "[1, 33, 90, 160, 64]",
     dtype: "f32",
     bound: "copy",
@@ -17,7 +17,7 @@ export const cases: readonly BenchCase[] = (["philox", "torch"] as const).flatMa
     run: (t) => rand(shape, { seed: 1, rng, device: t.device.device }),
   }),
   forward({
-    op: `randn, ${rng}`,
+    op: `randn ${rng}`,
     shape: "[1, 33, 90, 160, 64]",
     dtype: "f32",
     bound: "copy",

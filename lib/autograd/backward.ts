@@ -82,9 +82,13 @@ export function grad(
   });
   return leaves.map((tensor) => {
     if (tensor.leaf === undefined) {
-      throw new HunyuanError("GRADIENT_UNAVAILABLE", `grad: ${tensor} is not a leaf; call requiresGrad() on it before`, {
-        op: "grad",
-      });
+      throw new HunyuanError(
+        "GRADIENT_UNAVAILABLE",
+        `grad: ${tensor} is not a leaf; call requiresGrad() on it before`,
+        {
+          op: "grad",
+        },
+      );
     }
     const found = sums.get(tensor.leaf);
     sums.delete(tensor.leaf);
@@ -116,9 +120,13 @@ function replace(sum: Tensor, next: Tensor): Tensor {
 function walk(output: Tensor, gradient: Tensor | undefined, sink: LeafSink): void {
   const edge = edgeOf(output);
   if (edge === undefined) {
-    throw new HunyuanError("GRADIENT_UNAVAILABLE", `backward: ${output} depends on no tensor that requires a gradient`, {
-      op: "backward",
-    });
+    throw new HunyuanError(
+      "GRADIENT_UNAVAILABLE",
+      `backward: ${output} depends on no tensor that requires a gradient`,
+      {
+        op: "backward",
+      },
+    );
   }
   if (gradient === undefined && output.size !== 1) {
     throw new HunyuanError(

@@ -21,8 +21,11 @@ function typeOf(...operands: readonly (Tensor | undefined)[]): DType {
 }
 
 function shapeOf(op: string, ...operands: readonly (Tensor | undefined)[]): Shape {
-  const given = operands.flatMap((operand) => (operand === undefined ? [] : [operand.shape]));
-  return given.reduce((a, b) => broadcastShapes(op, a, b), given[0] ?? []);
+  let shape: Shape | undefined;
+  for (const operand of operands) {
+    if (operand !== undefined) shape = shape === undefined ? operand.shape : broadcastShapes(op, shape, operand.shape);
+  }
+  return shape ?? [];
 }
 
 const binaryOp = defineOp({

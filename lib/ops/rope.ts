@@ -3,7 +3,7 @@ import { type Device, defaultDevice } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import type { DType, FloatDType } from "../tensor/dtype.js";
-import { type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
+import { sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
 

@@ -66,14 +66,21 @@ export function statusToError(code: number, op: string, device: string, argument
         { device },
       );
     case status.handlesExhausted:
-      return new HunyuanError("OUT_OF_MEMORY", `${op}: more than 2^24 tensors are alive; dispose of some (scope(), using)`, {
-        op,
-      });
+      return new HunyuanError(
+        "OUT_OF_MEMORY",
+        `${op}: more than 2^24 tensors are alive; dispose of some (scope(), using)`,
+        {
+          op,
+        },
+      );
     case status.noHostMemory:
       return new HunyuanError("OUT_OF_MEMORY", `${op}: the host has no memory for the bytes to upload`, { op });
     case status.outOfBounds:
       return new HunyuanError("INVALID_ARGUMENT", `${op}: ${what} reaches beyond its storage`, { op, ...where });
     default:
-      return new HunyuanError("INVALID_ARGUMENT", `${op}: native code refused the call (status ${code})`, { op, ...where });
+      return new HunyuanError("INVALID_ARGUMENT", `${op}: native code refused the call (status ${code})`, {
+        op,
+        ...where,
+      });
   }
 }

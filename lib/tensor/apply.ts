@@ -6,8 +6,20 @@ import { statusToError } from "../runtime/failures.js";
 import { mailboxNumber } from "../runtime/mailbox.js";
 import { bytesOf, type DType } from "./dtype.js";
 import { recordGradient } from "./grad-record.js";
-import type { AttrInput, Attrs, AttrSpec, AttrSpecs, Inputs, InputSpec, InputSpecs, InputTensor, KernelView, Op, OutputSpec } from "./op.js";
-import { RecordWriter } from "./record.js";
+import type {
+  AttrInput,
+  Attrs,
+  AttrSpec,
+  AttrSpecs,
+  Inputs,
+  InputSpec,
+  InputSpecs,
+  InputTensor,
+  KernelView,
+  Op,
+  OutputSpec,
+} from "./op.js";
+import { doublesOfTensor, RecordWriter } from "./record.js";
 import { sameShape, showShape, sizeOf } from "./shape.js";
 import { recordingOff } from "./tape.js";
 import { denseTensor, Tensor } from "./tensor.js";
@@ -34,29 +46,25 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   options: RunOptions = {},
 ): { readonly [K in keyof R]: Tensor<R[K]> } {
   const device = checkInputs(op, inputs, options.device);
-  // Which names and kinds there are is what checkInputs has just compared with the declaration.
   if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && inputsNeedGrad(inputs)) {
-    throw new HunyuanError("GRADIENT_UNAVAILABLE", `${op.name}: what is written into a given tensor carries no gradient`, {
-      op: op.name,
-    });
+    throw new HunyuanError(
+      "GRADIENT_UNAVAILABLE",
+      `${op.name}: what is written into a given tensor carries no gradient`,
+      { op: op.name },
+    );
   }
+  // Which names and kinds there are is what checkInputs has just compared with the declaration.
   const specs = op.shape(inputs as Inputs<InputSpecs>, attrs as Attrs<AttrSpecs>);
-  const temporary: Tensor[] = [];
+  // Copies of strided views are ops of their own, so they go before this op's record is begun.
+  const ready = prepareInputs(op, inputs, options);
   const outputs: { [name: string]: Tensor } = {};
   try {
-    const places = writeRecord(op, inputs, attrs, specs, options, temporary);
+    const first = writeRecord(op, ready.tensors, attrs, specs, options);
     const code = binding().submit(device.id);
     if (code !== 0) throw refusal(op, code, device);
-    // Read every handle before making tensors: nothing may touch the mailbox in between.
-    const handles = places.map((place) => (place < 0 ? 0 : writer.read(place)));
-    op.outputs.forEach((name, i) => {
-      const spec = specs[name];
-      if (spec === undefined) return;
-      const into = options.into?.[name];
-      outputs[name] = into ?? denseTensor(device, handles[i] as number, spec.dtype, spec.shape);
-    });
+    takeOutputs(op, specs, options, device, first, outputs);
   } finally {
-    for (const tensor of temporary) tensor.dispose();
+    for (const tensor of ready.copies) tensor.dispose();
   }
   if (op.vjp !== undefined && !recordingOff()) recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
   // The one cast: what comes out has the types that the op's shape rule gave, which R repeats.
@@ -115,60 +123,103 @@ function notATensor(op: Op, name: string, value: unknown): HunyuanError<"INVALID
   });
 }
 
-/** Fills the mailbox; answers the place of each output's handle, −1 for outputs that are not fresh. */
-function writeRecord(
+const noCopies: readonly Tensor[] = [];
+
+/** The inputs as the kernel can read them, in order, and the dense copies made on the way (disposed of after queueing). */
+function prepareInputs(
   op: Op,
   inputs: { readonly [name: string]: InputTensor },
+  { views }: RunOptions,
+): { readonly tensors: readonly InputTensor[]; readonly copies: readonly Tensor[] } {
+  const tensors = new Array<InputTensor>(op.inputNames.length);
+  let copies: Tensor[] | undefined;
+  const dense = (tensor: Tensor): Tensor => {
+    if (tensor.isDense) return tensor;
+    const copy = Tensor.toDense(tensor, tensor.dtype);
+    tensor.device.insertedCopies++;
+    copies ??= [];
+    copies.push(copy);
+    return copy;
+  };
+  for (let i = 0; i < tensors.length; i++) {
+    const name = op.inputNames[i] as string;
+    const spec = op.inputs[name] as InputSpec;
+    const value = inputs[name];
+    if (value === undefined || spec.layout === "rows" || spec.written || views?.[name] !== undefined)
+      tensors[i] = value;
+    else tensors[i] = value instanceof Tensor ? dense(value) : value.map(dense);
+  }
+  return { tensors, copies: copies ?? noCopies };
+}
+
+/** Fills the mailbox; answers the place where the outputs begin. */
+function writeRecord(
+  op: Op,
+  inputs: readonly InputTensor[],
   attrs: { readonly [name: string]: AttrInput },
   specs: { readonly [name: string]: OutputSpec | undefined },
   options: RunOptions,
-  temporary: Tensor[],
-): number[] {
-  // Copies of strided views are ops of their own, so they go before this record is begun.
-  const ready = op.inputNames.map((name) => prepare(op.inputs[name] as InputSpec, inputs[name], options.views?.[name], temporary));
-  let tensors = op.outputs.length;
-  for (const list of ready) tensors += list.length;
-  let attrDoubles = 0;
-  for (const name of op.attrNames) {
-    const value = attrs[name];
-    attrDoubles += Array.isArray(value) ? value.length + 1 : 1;
-  }
-  writer.begin(op.id, op.inputNames.length + op.outputs.length, 0, tensors, attrDoubles);
-  op.inputNames.forEach((name, i) => {
-    const list = ready[i] as readonly Tensor[];
+): number {
+  const args = inputs.length + op.outputs.length;
+  writer.begin(op.id, args, countTensors(inputs) + op.outputs.length, countAttrs(op, attrs));
+  for (let i = 0; i < inputs.length; i++) {
+    const name = op.inputNames[i] as string;
+    const value = inputs[i];
     const { written } = op.inputs[name] as InputSpec;
-    const view = options.views?.[name];
-    writer.count(list.length);
-    for (const tensor of list) writer.tensor(tensor, view ?? tensor, written);
-  });
-  const places = op.outputs.map((name) => {
-    const spec = specs[name];
-    writer.count(spec === undefined ? 0 : 1);
-    if (spec === undefined) return -1;
-    const into = options.into?.[name];
-    if (into === undefined) return writer.output(checkOutput(op, spec));
-    writer.tensor(checkInto(op, name, into, spec), into, true);
-    return -1;
-  });
-  let written = 0;
-  for (const name of op.attrNames) {
-    written += writer.attr(op.attrs[name] as AttrSpec, attrs[name] as AttrInput);
+    if (value === undefined) writer.count(0);
+    else if (value instanceof Tensor) {
+      writer.count(1);
+      writer.tensor(value, options.views?.[name] ?? value, written);
+    } else {
+      writer.count(value.length);
+      for (const tensor of value) writer.tensor(tensor, tensor, written);
+    }
   }
-  writer.setAttrDoubles(written);
-  return places;
+  const first = writer.place;
+  for (const name of op.outputs) {
+    const spec = specs[name];
+    const into = options.into?.[name];
+    writer.count(spec === undefined ? 0 : 1);
+    if (spec === undefined) continue;
+    if (into === undefined) writer.output(checkOutput(op, spec));
+    else writer.tensor(checkInto(op, name, into, spec), into, true);
+  }
+  for (const name of op.attrNames) writer.attr(op.attrs[name] as AttrSpec, attrs[name] as AttrInput);
+  return first;
 }
 
-function prepare(spec: InputSpec, value: InputTensor, view: KernelView | undefined, temporary: Tensor[]): readonly Tensor[] {
-  if (value === undefined) return [];
-  const list = value instanceof Tensor ? [value] : value;
-  if (spec.layout === "rows" || view !== undefined) return list;
-  return list.map((tensor) => {
-    if (tensor.isDense || spec.written) return tensor;
-    const dense = Tensor.toDense(tensor, tensor.dtype);
-    tensor.device.insertedCopies++;
-    temporary.push(dense);
-    return dense;
-  });
+/** Reads the handles of fresh outputs back, in the order in which writeRecord wrote them, and makes tensors of them. */
+function takeOutputs(
+  op: Op,
+  specs: { readonly [name: string]: OutputSpec | undefined },
+  options: RunOptions,
+  device: Device,
+  first: number,
+  outputs: { [name: string]: Tensor },
+): void {
+  let place = first;
+  for (const name of op.outputs) {
+    const spec = specs[name];
+    place += 1;
+    if (spec === undefined) continue;
+    outputs[name] = options.into?.[name] ?? denseTensor(device, writer.read(place), spec.dtype, spec.shape);
+    place += doublesOfTensor(spec.shape.length);
+  }
+}
+
+function countTensors(inputs: readonly InputTensor[]): number {
+  let count = 0;
+  for (const value of inputs) if (value !== undefined) count += value instanceof Tensor ? 1 : value.length;
+  return count;
+}
+
+function countAttrs(op: Op, attrs: { readonly [name: string]: AttrInput }): number {
+  let doubles = 0;
+  for (const name of op.attrNames) {
+    const value = attrs[name] as AttrInput;
+    doubles += typeof value === "object" ? value.length + 1 : 1;
+  }
+  return doubles;
 }
 
 /** A given output must be what the op would have made: kernels walk it by its own geometry. */
@@ -183,10 +234,14 @@ function checkInto(op: Op, name: string, into: Tensor, { dtype, shape }: OutputS
 
 function checkOutput(op: Op, spec: OutputSpec): OutputSpec {
   if (!Number.isSafeInteger(bytesOf(spec.dtype, sizeOf(spec.shape)))) {
-    throw new HunyuanError("SHAPE_MISMATCH", `${op.name}: the result ${showShape(spec.shape)} would have 2^53 bytes or more`, {
-      op: op.name,
-      shapes: [spec.shape],
-    });
+    throw new HunyuanError(
+      "SHAPE_MISMATCH",
+      `${op.name}: the result ${showShape(spec.shape)} would have 2^53 bytes or more`,
+      {
+        op: op.name,
+        shapes: [spec.shape],
+      },
+    );
   }
   return spec;
 }

@@ -28,7 +28,15 @@ export type NumericDType = FloatDType | IntDType;
 
 export const dtypeNames = Object.keys(dtypes) as readonly DType[];
 export const floatDTypes = ["f32", "f64", "f16", "bf16"] as const satisfies readonly FloatDType[];
-export const numericDTypes = ["f32", "f64", "f16", "bf16", "i32", "i64", "u8"] as const satisfies readonly NumericDType[];
+export const numericDTypes = [
+  "f32",
+  "f64",
+  "f16",
+  "bf16",
+  "i32",
+  "i64",
+  "u8",
+] as const satisfies readonly NumericDType[];
 
 const codes = new Map<string, number>(dtypeNames.map((name, code) => [name, code]));
 

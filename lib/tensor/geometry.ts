@@ -45,7 +45,8 @@ export function reshapeGeometry(x: ViewGeometry, shape: Shape): ViewGeometry | u
     if (from === 0) break;
     step = x.strides[--from] as number;
     let run = x.shape[from] as number;
-    for (; from > 0 && (x.shape[from - 1] === 1 || x.strides[from - 1] === step * run); from--) run *= x.shape[from - 1] as number;
+    for (; from > 0 && (x.shape[from - 1] === 1 || x.strides[from - 1] === step * run); from--)
+      run *= x.shape[from - 1] as number;
     for (; run > 1 && to > 0; step *= shape[to] as number) {
       const n = shape[--to] as number;
       if (run % n !== 0) return undefined;
@@ -62,5 +63,7 @@ export function reshapeGeometry(x: ViewGeometry, shape: Shape): ViewGeometry | u
 export function asTensorGeometry(view: ViewGeometry): ViewGeometry | undefined {
   const last = view.shape.length - 1;
   if (last < 0 || view.strides[last] === 1) return view;
-  return sizeOf(view.shape) <= 1 || view.shape[last] === 1 ? { ...view, strides: replaced(view.strides, last, 1) } : undefined;
+  return sizeOf(view.shape) <= 1 || view.shape[last] === 1
+    ? { ...view, strides: replaced(view.strides, last, 1) }
+    : undefined;
 }

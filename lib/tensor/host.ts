@@ -44,7 +44,8 @@ export function tensor(data: TensorData): Tensor;
 export function tensor<D extends DType>(data: TensorData, options: TensorOptions<D> & { readonly dtype: D }): Tensor<D>;
 export function tensor(data: TensorData, options?: TensorOptions): Tensor;
 export function tensor(data: TensorData, { dtype, device = defaultDevice(), shape }: TensorOptions = {}): Tensor {
-  if (dtype !== undefined && !isDType(dtype)) throw refuse(`dtype must be one of ${dtypeNames.join(", ")}, got ${String(dtype)}`, "dtype");
+  if (dtype !== undefined && !isDType(dtype))
+    throw refuse(`dtype must be one of ${dtypeNames.join(", ")}, got ${String(dtype)}`, "dtype");
   if (shape !== undefined) checkShape("tensor", shape);
   const host = fromHost(data, shape);
   const as = dtype ?? host.dtype;
@@ -66,7 +67,10 @@ export function fromBytes<D extends DType>(
   checkShape("fromBytes", shape);
   const view = ArrayBuffer.isView(bytes) ? bytes : new Uint8Array(bytes);
   if (view.byteLength !== bytesOf(dtype, sizeOf(shape))) {
-    throw refuse(`${showShape(shape)} ${dtype} takes ${bytesOf(dtype, sizeOf(shape))} bytes, got ${view.byteLength}`, "bytes");
+    throw refuse(
+      `${showShape(shape)} ${dtype} takes ${bytesOf(dtype, sizeOf(shape))} bytes, got ${view.byteLength}`,
+      "bytes",
+    );
   }
   return uploadBytes(view, dtype, shape, device);
 }
@@ -97,8 +101,14 @@ function fromHost(data: unknown, shape: Shape | undefined): HostData {
 
 function fromTyped(data: ArrayBufferView, shape: Shape | undefined): HostData {
   const values = data as TypedArray;
-  if (data instanceof DataView || (values.length === 0 && (data.buffer as ArrayBuffer & { detached?: boolean }).detached === true)) {
-    throw refuse(data instanceof DataView ? "a DataView has no element type" : "the array's buffer is detached", "data");
+  if (
+    data instanceof DataView ||
+    (values.length === 0 && (data.buffer as ArrayBuffer & { detached?: boolean }).detached === true)
+  ) {
+    throw refuse(
+      data instanceof DataView ? "a DataView has no element type" : "the array's buffer is detached",
+      "data",
+    );
   }
   if (shape !== undefined && sizeOf(shape) !== values.length) {
     throw refuse(`${values.length} values do not fill ${showShape(shape)}`, "shape");
@@ -116,7 +126,9 @@ function fromTyped(data: ArrayBufferView, shape: Shape | undefined): HostData {
 }
 
 function isNdArray(data: unknown): data is NdArray {
-  return typeof data === "object" && data !== null && "stride" in data && "shape" in data && "get" in data && "data" in data;
+  return (
+    typeof data === "object" && data !== null && "stride" in data && "shape" in data && "get" in data && "data" in data
+  );
 }
 
 function fromNdArray(array: NdArray): HostData {
@@ -138,7 +150,11 @@ function fromNdArray(array: NdArray): HostData {
     }
   }
   const kind = ArrayBuffer.isView(array.data) ? fromTyped(array.data, undefined).dtype : "f64";
-  return { dtype: kind === "f64" && !ArrayBuffer.isView(array.data) ? "f32" : kind, shape, values: arrayOf(kind, flat) };
+  return {
+    dtype: kind === "f64" && !ArrayBuffer.isView(array.data) ? "f32" : kind,
+    shape,
+    values: arrayOf(kind, flat),
+  };
 }
 
 function fromNested(data: unknown): HostData {
@@ -148,14 +164,18 @@ function fromNested(data: unknown): HostData {
   const flat: Scalar[] = [];
   const walk = (value: unknown, depth: number) => {
     if (Array.isArray(value)) {
-      if (value.length !== shape[depth]) throw refuse(`ragged array: axis ${depth} has lengths ${shape[depth]} and ${value.length}`, "data");
+      if (value.length !== shape[depth])
+        throw refuse(`ragged array: axis ${depth} has lengths ${shape[depth]} and ${value.length}`, "data");
       for (let i = 0; i < value.length; i++) walk(value[i], depth + 1);
     } else if (depth !== shape.length) {
       throw refuse(`ragged array: a value stands where axis ${depth} should be`, "data");
     } else if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") {
       flat.push(value);
     } else {
-      throw refuse(`values must be numbers, booleans or bigints, got ${value === null ? "null" : typeof value}`, "data");
+      throw refuse(
+        `values must be numbers, booleans or bigints, got ${value === null ? "null" : typeof value}`,
+        "data",
+      );
     }
   };
   walk(data, 0);
@@ -167,8 +187,12 @@ function fromNested(data: unknown): HostData {
 }
 
 function arrayOf(dtype: DType, flat: readonly Scalar[]): TypedArray {
-  if (dtype === "i64") return BigInt64Array.from(flat, (value) => (typeof value === "bigint" ? value : toBigInt(Number(value))));
-  const array: TypedArray = dtype === "f64" ? new Float64Array(flat.length) : (hostArray(dtype, new ArrayBuffer(bytesOf(dtype, flat.length))) as Exclude<TypedArray, BigInt64Array>);
+  if (dtype === "i64")
+    return BigInt64Array.from(flat, (value) => (typeof value === "bigint" ? value : toBigInt(Number(value))));
+  const array: TypedArray =
+    dtype === "f64"
+      ? new Float64Array(flat.length)
+      : (hostArray(dtype, new ArrayBuffer(bytesOf(dtype, flat.length))) as Exclude<TypedArray, BigInt64Array>);
   for (let i = 0; i < flat.length; i++) (array as Float64Array)[i] = Number(flat[i]);
   return array;
 }
@@ -180,7 +204,8 @@ function toBigInt(value: number): bigint {
 
 /** The values in another host type, as JavaScript converts (booleans become 0 and 1). */
 function convert(host: HostData, dtype: DType): HostData {
-  if (host.values instanceof Float64Array && dtype === "f32") return { ...host, dtype, values: Float32Array.from(host.values) };
+  if (host.values instanceof Float64Array && dtype === "f32")
+    return { ...host, dtype, values: Float32Array.from(host.values) };
   const flat = Array.from<number | bigint>(host.values as ArrayLike<number | bigint>);
   const values = dtype === "bool" ? flat.map((value) => (Number(value) !== 0 ? 1 : 0)) : flat;
   return { ...host, dtype, values: arrayOf(dtype, values) };
@@ -188,7 +213,8 @@ function convert(host: HostData, dtype: DType): HostData {
 
 function upload(host: HostData, device: Device): Tensor {
   // Nested arrays carry f64 values under the name f32 until here, so that { dtype: "f64" } loses nothing.
-  const values = host.dtype === "f32" && host.values instanceof Float64Array ? Float32Array.from(host.values) : host.values;
+  const values =
+    host.dtype === "f32" && host.values instanceof Float64Array ? Float32Array.from(host.values) : host.values;
   return uploadBytes(values, host.dtype, host.shape, device);
 }
 

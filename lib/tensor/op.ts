@@ -97,11 +97,8 @@ export interface OpDeclaration<I extends InputSpecs, A extends AttrSpecs, O exte
 }
 
 /** A declaration with what running it needs looked up beforehand. */
-export interface Op<
-  I extends InputSpecs = InputSpecs,
-  A extends AttrSpecs = AttrSpecs,
-  O extends string = string,
-> extends OpDeclaration<I, A, O> {
+export interface Op<I extends InputSpecs = InputSpecs, A extends AttrSpecs = AttrSpecs, O extends string = string>
+  extends OpDeclaration<I, A, O> {
   readonly inputNames: readonly Extract<keyof I, string>[];
   readonly attrNames: readonly Extract<keyof A, string>[];
   /** The number of the native kernel; −1 before `npm run gen` has seen the op. */

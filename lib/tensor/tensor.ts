@@ -171,7 +171,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     const as = hostDType(this.dtype);
     const dense = this.isDense && as === this.dtype ? this : Tensor.toDense(this, as);
     try {
-      const bytes = new ArrayBuffer(dense.bytes);
+      const bytes = hostBytes(dense.bytes);
       const start = bytesOf(as, dense.offset);
       await waitFor(this.device, "read", () => binding().download(this.device.id, dense.handle, start, bytes), signal);
       return hostArray(this.dtype, bytes);
@@ -216,6 +216,20 @@ export class Tensor<D extends DType = DType> implements Disposable {
 /** A dense tensor for a handle that native code has just made. */
 export function denseTensor<D extends DType>(device: Device, handle: number, dtype: D, shape: Shape): Tensor<D> {
   return new Tensor(device, handle, dtype, { shape, strides: denseStrides(shape), offset: 0 });
+}
+
+/** JavaScript's own memory has limits too (about 8 GiB a buffer). */
+function hostBytes(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new HunyuanError(
+      "OUT_OF_MEMORY",
+      `read: no array of ${bytes} bytes can be made; read slices`,
+      { op: "read" },
+      { cause },
+    );
+  }
 }
 
 export function disposedError(op: string, argument?: string): HunyuanError<"DISPOSED"> {

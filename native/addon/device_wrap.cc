@@ -61,8 +61,7 @@ napi_value supports(napi_env env, napi_callback_info info) {
   uint64_t op = 0, dtype = 0;
   const bool valid = slot && whole_number(env, args[1], &op) && whole_number(env, args[2], &dtype) &&
                      op <= UINT32_MAX && is_valid_dtype(static_cast<int64_t>(dtype));
-  const bool answer =
-      valid && slot->device->table().supports(static_cast<uint32_t>(op), static_cast<DType>(dtype));
+  const bool answer = valid && slot->device->table().supports(static_cast<uint32_t>(op), static_cast<DType>(dtype));
   return Napi::Boolean::New(env, answer);
 }
 
@@ -87,8 +86,8 @@ napi_value memory(napi_env env, napi_callback_info info) {
   const std::span<double> mailbox = self->mailbox();
   if (mailbox.empty()) return number(env, kBadArgument);
   const DeviceCounters now = slot->device->counters();
-  const uint64_t values[] = {now.memory.live, now.memory.cached,    now.memory.peak, now.memory.limit, now.handles,
-                             now.pending,     now.memory.workspace, now.staging};
+  const uint64_t values[] = {now.memory.live, now.memory.cached, now.memory.peak,      now.memory.limit,
+                             now.handles,     now.pending,       now.memory.workspace, now.staging};
   for (size_t i = 0; i < std::size(values); ++i) mailbox[i] = static_cast<double>(values[i]);
   return number(env, kOk);
 }

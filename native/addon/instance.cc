@@ -21,15 +21,16 @@ Instance* Instance::create(napi_env env) {
     if (call_env) static_cast<Instance*>(context)->settle_all();
   };
   // Made before the hook below is added: hooks run in reverse order, so our threads end before this function does.
-  napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self, settle,
-                                                       &self->wake_);
+  napi_status status =
+      napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, self, settle, &self->wake_);
   if (status == napi_ok) status = napi_unref_threadsafe_function(env, self->wake_);
   if (status == napi_ok) {
     status = napi_set_instance_data(
         env, self, [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); }, nullptr);
   }
   if (status == napi_ok) {
-    status = napi_add_env_cleanup_hook(env, [](void* data) { static_cast<Instance*>(data)->shutdown(); }, self);
+    status = napi_add_env_cleanup_hook(
+        env, [](void* data) { static_cast<Instance*>(data)->shutdown(); }, self);
   }
   if (status == napi_ok) return self;
   napi_throw_error(env, nullptr, "hunyuan-native: Node could not set up the addon");
@@ -106,11 +107,10 @@ napi_value Instance::close(DeviceSlot& slot) {
   return result;
 }
 
-napi_value Instance::promise(DeviceSlot& slot, uint64_t ticket, napi_value buffer) {
-  Promised promised;
+napi_value Instance::promise(DeviceSlot& slot, uint64_t ticket, napi_ref buffer) {
+  Promised promised{nullptr, buffer};
   napi_value result = nullptr;
-  if (napi_create_promise(env_, &promised.deferred, &result) != napi_ok) return nullptr;
-  if (buffer) napi_create_reference(env_, buffer, 1, &promised.buffer);
+  if (napi_create_promise(env_, &promised.deferred, &result) != napi_ok) promised.deferred = nullptr;
   slot.promises.emplace(ticket, promised);
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, wake_);
   return result;

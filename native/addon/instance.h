@@ -1,5 +1,5 @@
-// What one loading of the addon owns: one for the main thread, one for each worker thread that loads it. Everything here
-// is touched by that JavaScript thread only, except the inbox.
+// What one loading of the addon owns: one for the main thread, one for each worker thread that loads it. Everything
+// here is touched by that JavaScript thread only, except the inbox.
 //
 // Promises: the devices' threads put completions into the inbox and call one thread-safe function, which settles all
 // that have gathered. It is referenced only while a promise is pending: a pending read keeps the process alive, a
@@ -34,7 +34,7 @@ struct DeviceSlot {
   std::string backend;
   std::unique_ptr<Device> device;  // null when closed
   bool closing = false;
-  platform::Thread closer;  // waits for the running ops, which the event loop must not
+  platform::Thread closer;                          // waits for the running ops, which the event loop must not
   std::unordered_map<uint64_t, Promised> promises;  // by ticket; 0 is the close
 };
 
@@ -55,8 +55,9 @@ class Instance {
   int32_t open(const std::string& backend, int32_t index, uint64_t limit, std::string* reason, Code* code);
   napi_value close(DeviceSlot& slot);
 
-  /// A promise that the completion of `ticket` settles. `buffer` may be nullptr.
-  napi_value promise(DeviceSlot& slot, uint64_t ticket, napi_value buffer);
+  /// A promise that the completion of `ticket` settles. `buffer`, a read's reference, may be nullptr; it is made before
+  /// the read is queued, because from a terminated worker no promise can be had any more, and the read goes on.
+  napi_value promise(DeviceSlot& slot, uint64_t ticket, napi_ref buffer);
   void abort(DeviceSlot& slot, uint64_t ticket);
   /// Settles what has completed.
   void settle_all();

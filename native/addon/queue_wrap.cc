@@ -124,10 +124,15 @@ napi_value download(napi_env env, napi_callback_info info) {
   void* into = nullptr;
   size_t bytes = 0;
   if (napi_get_arraybuffer_info(env, args[3], &into, &bytes) != napi_ok) return number(env, kBadArgument);
+  napi_ref buffer = nullptr;
+  if (napi_create_reference(env, args[3], 1, &buffer) != napi_ok) return number(env, kBadArgument);
   const Answer answer = slot->device->download(self->handles(), handle, offset, into, bytes, &ticket);
-  if (answer != Answer::ok) return number(env, status_of(answer));
+  if (answer != Answer::ok) {
+    napi_delete_reference(env, buffer);
+    return number(env, status_of(answer));
+  }
   mailbox[0] = static_cast<double>(ticket);
-  return self->promise(*slot, ticket, args[3]);
+  return self->promise(*slot, ticket, buffer);
 }
 
 napi_value sync(napi_env env, napi_callback_info info) {

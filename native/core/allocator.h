@@ -3,7 +3,8 @@
 // Freed blocks are kept, in one pool a lane, because asking the system (or CUDA) again costs far more than a kernel of
 // the usual size. A pool belongs to a lane: a block that is freed when the last record that uses it has been *issued*
 // may be given to a later record of the same lane at once, since the lane runs in order. Sizes below 1 MiB are rounded
-// to eight classes per power of two; larger ones to 64 KiB, and a cached block may be up to an eighth larger than asked.
+// to eight classes per power of two; larger ones to 64 KiB, and a cached block may be up to an eighth larger than
+// asked.
 #pragma once
 
 #include <array>
@@ -37,8 +38,8 @@ class Allocator {
 
   /// All of these may be called from any thread.
   Status allocate(Lane lane, size_t bytes, Block* out);
-  /// Gives a block back to its lane's pool. `used_lanes` (a bit a lane) names all lanes with issued work on it: the home
-  /// lane is made to wait for the others before it can use the block again.
+  /// Gives a block back to its lane's pool. `used_lanes` (a bit a lane) names all lanes with issued work on it: the
+  /// home lane is made to wait for the others before it can use the block again.
   void release(Lane home, unsigned used_lanes, Block block);
 
   Status allocate_workspace(Lane lane, size_t bytes, Block* out);

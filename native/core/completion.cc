@@ -44,7 +44,8 @@ void CompletionThread::finish(Waiting& waiting) {
   if (waiting.event) {
     const Status status = table_.event_wait(device_, waiting.event);
     table_.event_free(device_, waiting.event);
-    if (!status.ok() && !waiting.completion.error) waiting.completion.error = make_error(status.code, "", status.message);
+    if (!status.ok() && !waiting.completion.error)
+      waiting.completion.error = make_error(status.code, "", status.message);
   }
   sink_.deliver(sink_.self, std::move(waiting.completion));
 }

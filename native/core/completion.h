@@ -27,7 +27,8 @@ class CompletionThread {
       : table_(table), device_(device), sink_(sink) {}
   ~CompletionThread() { stop(); }
 
-  /// Delivers when `event` is reached, in the order of the calls; takes the event over. A null event is reached already.
+  /// Delivers when `event` is reached, in the order of the calls; takes the event over. A null event is reached
+  /// already.
   void push(void* event, Completion&& completion);
   /// Delivers what is still waiting, then ends the thread.
   void stop();

@@ -22,8 +22,8 @@ Device::Device(const BackendTable& table, void* device, uint64_t limit, Completi
       device_(device),
       memory_(table, device, limit),
       completions_(table, device, sink),
-      aborted_(make_error(Code::aborted, "", "aborted before it ran")),
-      closed_(make_error(Code::disposed, "", "the device was closed before it ran")) {
+      aborted_(make_error(Code::aborted, "", "aborted")),
+      closed_(make_error(Code::disposed, "", "the device was closed")) {
   for (int lane = 0; lane < kLaneCount; ++lane) {
     lanes_[lane].device = this;
     lanes_[lane].lane = static_cast<Lane>(lane);

@@ -68,7 +68,8 @@ class Device {
   DeviceCounters counters() const;
 
   // ---- Any thread ----
-  /// stop(), then waits for the running ops and frees everything. Call it once from another thread, or from the destructor.
+  /// After stop(): waits for the running ops, then frees everything. Only the first call does anything; no two at a
+  /// time.
   void close();
   Allocator& memory() { return memory_; }
   const BackendTable& table() const { return table_; }

@@ -176,7 +176,8 @@ void Execution::launch() {
 void Execution::upload() {
   Status status = allocate_outputs();
   if (status.ok()) {
-    status = device_.table_.upload(device_.device_, lane_, record_.uses[0].storage->block.data, record_.host, record_.bytes);
+    status =
+        device_.table_.upload(device_.device_, lane_, record_.uses[0].storage->block.data, record_.host, record_.bytes);
   }
   free_staging();
   if (!status.ok()) fail(status);
@@ -234,6 +235,10 @@ void Execution::complete(ErrorPtr error, bool wait) {
     const Status status = device_.table_.event_record(device_.device_, lane_, &event);
     if (!status.ok() && !error) error = make_error(status.code, name_of(record_), describe(status));
   }
+  // The errors that many records share name no op: this wait is the one to name.
+  if (error && error->op.empty()) {
+    error = make_error(error->code, name_of(record_), std::string(name_of(record_)) + ": " + error->message);
+  }
   device_.completions_.push(event, {record_.order, std::move(error)});
 }
 
@@ -254,8 +259,8 @@ std::string Execution::describe(const Status& status) const {
   if (status.code == Code::out_of_memory && asked_ > 0) {
     const MemoryCounters now = device_.memory_.counters();
     return text + ": needs " + format_bytes(asked_) + " for " + asked_for_ + " (live " + format_bytes(now.live) +
-           ", limit " + format_bytes(now.limit) + "); dispose of tensors earlier, use smaller shapes, or open the device " +
-           "with a larger memoryLimit";
+           ", limit " + format_bytes(now.limit) +
+           "); dispose of tensors earlier, use smaller shapes, or open the device " + "with a larger memoryLimit";
   }
   for (size_t i = 0; i < record_.views.size() && record_.kind == RecordKind::launch; ++i) {
     if (i == 8) return text + ", and " + std::to_string(record_.views.size() - i) + " more";

@@ -1,5 +1,5 @@
-// The backends of this process: those linked in, and those in shared libraries beside the addon, opened when first asked
-// for. Shared by all addon instances; entries are never taken away.
+// The backends of this process: those linked in, and those in shared libraries beside the addon, opened when first
+// asked for. Shared by all addon instances; entries are never taken away.
 #pragma once
 
 #include <map>

@@ -1,4 +1,5 @@
-// From a call to a queued record. Everything is checked before anything is made, so a refused call leaves nothing behind.
+// From a call to a queued record. Everything is checked before anything is made, so a refused call leaves nothing
+// behind.
 
 #include <cstdlib>
 #include <cstring>
@@ -48,8 +49,8 @@ class Decoder {
 };
 
 bool Decoder::header() {
-  return whole(kOpCount, &op_) && whole(kLaneCount, &lane_) && whole(kMostExact, &args_) && whole(kMostExact, &attrs_) &&
-         static_cast<size_t>(args_) <= left() && static_cast<size_t>(attrs_) <= left();
+  return whole(kOpCount, &op_) && whole(kLaneCount, &lane_) && whole(kMostExact, &args_) &&
+         whole(kMostExact, &attrs_) && static_cast<size_t>(args_) <= left() && static_cast<size_t>(attrs_) <= left();
 }
 
 Answer Decoder::body(Record& record) {
@@ -240,7 +241,8 @@ Answer Device::download(HandleTable& handles, double handle, uint64_t offset, vo
   if (storage->device != this) return Answer::wrong_device;
   if (offset > storage->bytes || bytes > storage->bytes - offset) return Answer::out_of_bounds;
   Record* record = nullptr;
-  if (const Answer answer = draft(storage->write_lane, RecordKind::download, &record); answer != Answer::ok) return answer;
+  if (const Answer answer = draft(storage->write_lane, RecordKind::download, &record); answer != Answer::ok)
+    return answer;
   record->host = into;
   record->offset = offset;
   record->bytes = bytes;

@@ -105,7 +105,8 @@ void processor_name(char* out, size_t size) {
 void describe(void*, DeviceInfo* out) {
   processor_name(out->name, sizeof out->name);
   const int threads = ThreadPool::shared().threads();
-  std::snprintf(out->detail, sizeof out->detail, "%s, %d thread%s", choice().isa->name, threads, threads == 1 ? "" : "s");
+  std::snprintf(out->detail, sizeof out->detail, "%s, %d thread%s", choice().isa->name, threads,
+                threads == 1 ? "" : "s");
   out->memory_bytes = platform::memory_limit_bytes();
   out->default_limit_bytes = out->memory_bytes / 5 * 4;
 }
@@ -151,9 +152,24 @@ Status event_wait(void*, void*) { return {}; }
 Status lane_wait(void*, Lane, void*) { return {}; }
 void event_free(void*, void*) {}
 
-constexpr BackendTable kTable = {kBackendVersion, sizeof(BackendTable), kOpsHash,     "cpu",      device_count, open,
-                                 close,           describe,             alloc,        free,       copy,         copy,
-                                 launch,          supports,             event_record, event_wait, lane_wait,    event_free};
+constexpr BackendTable kTable = {kBackendVersion,
+                                 sizeof(BackendTable),
+                                 kOpsHash,
+                                 "cpu",
+                                 device_count,
+                                 open,
+                                 close,
+                                 describe,
+                                 alloc,
+                                 free,
+                                 copy,
+                                 copy,
+                                 launch,
+                                 supports,
+                                 event_record,
+                                 event_wait,
+                                 lane_wait,
+                                 event_free};
 
 }  // namespace
 }  // namespace hn::cpu

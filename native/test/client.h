@@ -24,7 +24,8 @@ struct Params {
 class Client {
  public:
   explicit Client(bool asynchronous, uint64_t limit = 0) : mailbox_(1 << 16) {
-    const CompletionSink sink{this, [](void* self, Completion&& done) { static_cast<Client*>(self)->arrived(std::move(done)); }};
+    const CompletionSink sink{
+        this, [](void* self, Completion&& done) { static_cast<Client*>(self)->arrived(std::move(done)); }};
     HN_CHECK(Device::open(fake_backend(asynchronous), 0, limit, sink, &device_).ok());
   }
   ~Client() { close(); }
@@ -46,11 +47,13 @@ class Client {
   }
 
   /// Queues a call with one fresh output (none for kAddInPlace, which writes `written`).
-  Answer try_call(const Params& params, const std::vector<double>& inputs, const std::vector<double>& written, double* out) {
+  Answer try_call(const Params& params, const std::vector<double>& inputs, const std::vector<double>& written,
+                  double* out) {
     size_t at = 0;
     auto put = [&](double value) { mailbox_[at++] = value; };
     auto tensor = [&](double handle, int flags, int64_t elements) {
-      for (const double value : {handle, double(flags), double(int(DType::i64)), 0.0, 1.0, double(elements), 1.0}) put(value);
+      for (const double value : {handle, double(flags), double(int(DType::i64)), 0.0, 1.0, double(elements), 1.0})
+        put(value);
     };
     for (const double value : {0.0, double(params.lane), 2.0, 3.0}) put(value);
     put(double(inputs.size()));
@@ -82,7 +85,8 @@ class Client {
   /// The result must outlive its completion.
   std::unique_ptr<Read> read(double handle) {
     auto result = std::make_unique<Read>();
-    HN_CHECK(device_->download(handles_, handle, 0, result->values.data(), kElements * 8, &result->ticket) == Answer::ok);
+    HN_CHECK(device_->download(handles_, handle, 0, result->values.data(), kElements * 8, &result->ticket) ==
+             Answer::ok);
     return result;
   }
   uint64_t sync() {

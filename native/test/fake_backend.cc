@@ -203,11 +203,24 @@ void event_free(void*, void* event) {
 
 template <bool kAsync>
 constexpr BackendTable make_table() {
-  return {kBackendVersion, sizeof(BackendTable), kOpsHash, kAsync ? "fake_async" : "fake",
-          device_count,    open<kAsync>,         close,    describe,
-          alloc,           free,                 upload,   download,
-          launch,          supports,             event_record<kAsync>, event_wait,
-          lane_wait,       event_free};
+  return {kBackendVersion,
+          sizeof(BackendTable),
+          kOpsHash,
+          kAsync ? "fake_async" : "fake",
+          device_count,
+          open<kAsync>,
+          close,
+          describe,
+          alloc,
+          free,
+          upload,
+          download,
+          launch,
+          supports,
+          event_record<kAsync>,
+          event_wait,
+          lane_wait,
+          event_free};
 }
 
 constexpr BackendTable kSync = make_table<false>(), kAsync = make_table<true>();

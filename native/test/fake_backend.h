@@ -11,17 +11,17 @@ namespace hn::test {
 
 /// Tensors are int64 elements. Argument 0 is the list of inputs, argument 1 the list of outputs.
 enum Kernel {
-  kAdd,        // each output element = sum of the inputs' elements at that place + attrs[1]
-  kAddInPlace, // each written tensor += attrs[1]; a first argument, when given, is added too
-  kSlowAdd,    // kAdd after attrs[2] microseconds
-  kFail,       // answers invalid_argument
-  kWorkspace,  // kAdd, with attrs[2] bytes of workspace that it fills first
+  kAdd,         // each output element = sum of the inputs' elements at that place + attrs[1]
+  kAddInPlace,  // each written tensor += attrs[1]; a first argument, when given, is added too
+  kSlowAdd,     // kAdd after attrs[2] microseconds
+  kFail,        // answers invalid_argument
+  kWorkspace,   // kAdd, with attrs[2] bytes of workspace that it fills first
 };
 
 struct FakeState {
   std::atomic<int64_t> allocated{0};  // bytes now
   std::atomic<int64_t> launches{0};
-  std::atomic<int64_t> events{0};  // not yet freed
+  std::atomic<int64_t> events{0};        // not yet freed
   std::atomic<bool> gate_closed{false};  // kernels wait while it is closed
 };
 

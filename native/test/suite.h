@@ -11,7 +11,9 @@ struct Suite {
   void (*run)();
   Suite* next;
 
-  Suite(const char* suite_name, void (*suite_run)()) : name(suite_name), run(suite_run), next(first()) { first() = this; }
+  Suite(const char* suite_name, void (*suite_run)()) : name(suite_name), run(suite_run), next(first()) {
+    first() = this;
+  }
   static Suite*& first() {
     static Suite* head = nullptr;
     return head;
@@ -19,12 +21,12 @@ struct Suite {
 };
 
 /// Checks run in release builds too; the first failure ends the driver.
-#define HN_CHECK(condition)                                                               \
-  do {                                                                                    \
-    if (!(condition)) {                                                                   \
-      std::fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);        \
-      std::exit(1);                                                                       \
-    }                                                                                     \
+#define HN_CHECK(condition)                                                        \
+  do {                                                                             \
+    if (!(condition)) {                                                            \
+      std::fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                                                \
+    }                                                                              \
   } while (0)
 
 /// How hard to try: HN_TEST_ROUNDS multiplies the rounds of randomised tests.

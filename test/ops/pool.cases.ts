@@ -72,6 +72,7 @@ const avg = (x: AnyTensor, w: Windows) =>
 const distinct = (i: number) => ((i * 7919) % 1009) / 128 - 4;
 
 function both(shape: readonly number[], w: Windows): OpCase[] {
+  const pitch = shape.at(-1) === 0 ? {} : { pitch: ["x"] as const };
   const what = `[${shape}] ${JSON.stringify(w)}`;
   return [
     opCase({
@@ -80,7 +81,7 @@ function both(shape: readonly number[], w: Windows): OpCase[] {
       run: ({ x }) => max(x, w),
       reference: ({ x }) => pooled(x, w, largest),
       gradients: ["x"],
-      pitch: ["x"],
+      ...pitch,
       // bf16 and f16 would round some of the values to the same one; that changes nothing for the maximum itself.
       slack: 1,
     }),
@@ -90,7 +91,7 @@ function both(shape: readonly number[], w: Windows): OpCase[] {
       run: ({ x }) => avg(x, w),
       reference: ({ x }) => pooled(x, w, mean(w)),
       gradients: ["x"],
-      pitch: ["x"],
+      ...pitch,
     }),
   ];
 }
@@ -99,11 +100,11 @@ export const cases: OpCase[] = [
   ...both([1, 1, 1, 1, 1], { kernel: [1, 1, 1] }),
   ...both([2, 3, 5, 4, 3], { kernel: [2, 2, 2] }),
   ...both([1, 3, 5, 6, 2], { kernel: [1, 2, 2] }),
-  ...both([1, 4, 5, 5, 2], { kernel: [3, 3, 3], stride: [1, 1, 1], padding: [1, 1, 1] }),
-  ...both([1, 4, 5, 7, 17], { kernel: [2, 3, 3], stride: [2, 2, 2], padding: [1, 1, 0] }),
+  ...both([1, 4, 3, 4, 2], { kernel: [3, 3, 3], stride: [1, 1, 1], padding: [1, 1, 1] }),
+  ...both([1, 2, 5, 3, 17], { kernel: [2, 3, 3], stride: [2, 2, 2], padding: [1, 1, 0] }),
   ...both([1, 3, 7, 5, 2], { kernel: [1, 2, 2], stride: [1, 3, 3] }),
   ...both([2, 6, 5, 3], { kernel: [2, 2] }),
-  ...both([1, 7, 6, 33], { kernel: [3, 3], stride: [2, 2], padding: [1, 1], countIncludePad: false }),
+  ...both([1, 5, 3, 33], { kernel: [3, 3], stride: [2, 2], padding: [1, 1], countIncludePad: false }),
   ...both([0, 6, 5, 3], { kernel: [2, 2] }),
   ...both([1, 6, 4, 0], { kernel: [2, 2] }),
   opCase({

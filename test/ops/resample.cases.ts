@@ -66,7 +66,7 @@ function upsampleCase(shape: readonly number[], factors: readonly [number, numbe
     run: ({ x }) => upsampleNearest(x, factors, { firstFrame }),
     reference: ({ x }) => upsampled(x, factors, firstFrame),
     gradients: ["x"],
-    pitch: ["x"],
+    ...(shape.at(-1) === 0 ? {} : { pitch: ["x"] }),
     slack: 0,
   });
 }
@@ -78,7 +78,7 @@ function resizeCase(shape: readonly number[], options: ResizeOptions): OpCase {
     run: ({ x }) => resizeBilinear(x, options),
     reference: ({ x }) => resized(x, options),
     gradients: ["x"],
-    pitch: ["x"],
+    ...(shape.at(-1) === 0 ? {} : { pitch: ["x"] }),
     slack: 8,
   });
 }
@@ -95,16 +95,16 @@ export const cases: OpCase[] = [
   upsampleCase([1, 1, 2, 3, 5], [2, 2, 2], true),
   upsampleCase([2, 3, 2, 3, 4], [2, 2, 2], true),
   upsampleCase([1, 3, 2, 2, 3], [2, 2, 2], false),
-  upsampleCase([1, 2, 3, 2, 17], [1, 2, 2], true),
+  upsampleCase([1, 2, 2, 2, 17], [1, 2, 2], true),
   upsampleCase([1, 3, 2, 2, 2], [3, 1, 2], true),
   upsampleCase([1, 0, 2, 2, 2], [2, 2, 2], true),
   upsampleCase([1, 2, 2, 2, 0], [2, 2, 2], true),
   ...flags.flatMap((flag) => [
     resizeCase([1, 1, 1, 3], { height: 3, width: 2, ...flag }),
-    resizeCase([2, 5, 7, 3], { height: 9, width: 4, ...flag }),
+    resizeCase([2, 5, 7, 2], { height: 9, width: 4, ...flag }),
     resizeCase([1, 2, 4, 6, 2], { height: 4, width: 11, ...flag }),
     resizeCase([1, 11, 13, 1], { height: 3, width: 1, ...flag }),
-    resizeCase([1, 5, 5, 17], { height: 10, width: 10, ...flag }),
+    resizeCase([1, 3, 4, 17], { height: 6, width: 5, ...flag }),
   ]),
   resizeCase([0, 5, 5, 2], { height: 3, width: 4 }),
   resizeCase([1, 5, 5, 0], { height: 3, width: 4 }),

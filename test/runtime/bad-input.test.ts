@@ -14,7 +14,16 @@ test.after(async () => {
 });
 
 /** Public functions that take tensors; found by name, so that a new op is tested without being listed. */
-const notOps = new Set(["openDevice", "defaultDevice", "describeBackends", "scope", "checkpoint", "noGrad", "isHunyuanError", "bytesOf"]);
+const notOps = new Set([
+  "openDevice",
+  "defaultDevice",
+  "describeBackends",
+  "scope",
+  "checkpoint",
+  "noGrad",
+  "isHunyuanError",
+  "bytesOf",
+]);
 const ops = Object.entries(api).filter(
   ([name, value]) => typeof value === "function" && /^[a-z]/.test(name) && !notOps.has(name),
 ) as [string, (...args: unknown[]) => unknown][];
@@ -22,14 +31,47 @@ const ops = Object.entries(api).filter(
 const disposed = tensor([1, 2], { device });
 disposed.dispose();
 
-const oddNumber = fc.constantFrom(Number.NaN, -1, -2.5, 0.5, 2 ** 53, 2 ** 60, Number.POSITIVE_INFINITY, -0, 1e308, 7, 3);
+const oddNumber = fc.constantFrom(
+  Number.NaN,
+  -1,
+  -2.5,
+  0.5,
+  2 ** 53,
+  2 ** 60,
+  Number.POSITIVE_INFINITY,
+  -0,
+  1e308,
+  7,
+  3,
+);
 const oddValue: fc.Arbitrary<unknown> = fc.oneof(
   oddNumber,
-  fc.constantFrom(undefined, null, "", "f32", "x", true, Symbol.iterator, 10n, {}, [], [[]], () => 1, new Date(0), new Map()),
+  fc.constantFrom(
+    undefined,
+    null,
+    "",
+    "f32",
+    "x",
+    true,
+    Symbol.iterator,
+    10n,
+    {},
+    [],
+    [[]],
+    () => 1,
+    new Date(0),
+    new Map(),
+  ),
   fc.array(oddNumber, { maxLength: 7 }),
   fc.constant(disposed),
   fc.record({ shape: fc.constant([2]), dtype: fc.constant("f32"), handle: oddNumber, device: fc.constant(device) }),
-  fc.record({ axis: oddNumber, eps: oddNumber, dtype: fc.constantFrom("f32", "nope"), groups: oddNumber, stride: oddNumber }),
+  fc.record({
+    axis: oddNumber,
+    eps: oddNumber,
+    dtype: fc.constantFrom("f32", "nope"),
+    groups: oddNumber,
+    stride: oddNumber,
+  }),
 );
 const goodTensor = fc
   .record({
@@ -68,7 +110,10 @@ test(`${calls} calls with odd arguments`, async () => {
         }
       } catch (error) {
         refused++;
-        assert.ok(isHunyuanError(error), `${name}(${real.map(String).join(", ")}) threw ${error instanceof Error ? error.stack : String(error)}`);
+        assert.ok(
+          isHunyuanError(error),
+          `${name}(${real.map(String).join(", ")}) threw ${error instanceof Error ? error.stack : String(error)}`,
+        );
       } finally {
         for (const item of [...made, ...real]) if (item instanceof Tensor && item !== disposed) item.dispose();
       }

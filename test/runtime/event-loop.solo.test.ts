@@ -22,7 +22,9 @@ test("p99 of the delay during a long computation", async () => {
   }
   delay.disable();
   const p99 = delay.percentile(99) / 1e6;
-  console.log(`event-loop delay over ${seconds} s: p50 ${(delay.percentile(50) / 1e6).toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`);
+  console.log(
+    `event-loop delay over ${seconds} s: p50 ${(delay.percentile(50) / 1e6).toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`,
+  );
   // The aim is 10 ms; on a busy machine the operating system alone may keep a thread waiting longer than that.
   assert.ok(p99 < 100, `p99 ${p99} ms`);
 });

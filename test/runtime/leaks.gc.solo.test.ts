@@ -29,17 +29,29 @@ async function settle(device: Device): Promise<void> {
 
 /** A two-layer perceptron that learns y = x₀ − x₁, one AdamW step a call. */
 function perceptron(device: Device) {
-  const values = (n: number, scale: number) => Float32Array.from({ length: n }, (_, i) => scale * Math.sin(1.7 * i + 0.3));
+  const values = (n: number, scale: number) =>
+    Float32Array.from({ length: n }, (_, i) => scale * Math.sin(1.7 * i + 0.3));
   const leaf = (shape: number[], scale: number) =>
-    requiresGrad(tensor(values(shape.reduce((a, b) => a * b, 1), scale), { dtype: "f32", device, shape }));
+    requiresGrad(
+      tensor(
+        values(
+          shape.reduce((a, b) => a * b, 1),
+          scale,
+        ),
+        { dtype: "f32", device, shape },
+      ),
+    );
   const weights: Tensor<"f32">[] = [leaf([16, 2], 0.5), leaf([16], 0.1), leaf([1, 16], 0.5), leaf([1], 0.1)];
   const [m, v] = [weights.map((w) => zerosLike(w)), weights.map((w) => zerosLike(w))];
   const x = tensor(values(32, 1), { dtype: "f32", device, shape: [16, 2] });
-  const target = tensor(Float32Array.from({ length: 16 }, (_, i) => Math.sin(3.4 * i + 0.3) - Math.sin(3.4 * i + 2)), {
-    dtype: "f32",
-    device,
-    shape: [16, 1],
-  });
+  const target = tensor(
+    Float32Array.from({ length: 16 }, (_, i) => Math.sin(3.4 * i + 0.3) - Math.sin(3.4 * i + 2)),
+    {
+      dtype: "f32",
+      device,
+      shape: [16, 1],
+    },
+  );
   let step = 0;
   return (): Tensor<"f32"> => {
     step++;
@@ -49,7 +61,13 @@ function perceptron(device: Device) {
       backward(y);
       return add(y, 0);
     });
-    adamwStep(weights, weights.map((w) => w.grad as Tensor), m, v, { lr: 1e-2, step });
+    adamwStep(
+      weights,
+      weights.map((w) => w.grad as Tensor),
+      m,
+      v,
+      { lr: 1e-2, step },
+    );
     for (const w of weights) {
       w.leaf?.grad?.dispose();
       if (w.leaf !== undefined) w.leaf.grad = undefined;
@@ -77,7 +95,9 @@ test("20,000 training steps keep memory where it was", async () => {
   }
   await settle(device);
   const grown = (process.memoryUsage.rss() - start.resident) / 2 ** 20;
-  console.log(`${steps} steps: resident memory grew by ${grown.toFixed(1)} MiB after ${warmup}; last loss ${last.toExponential(2)}`);
+  console.log(
+    `${steps} steps: resident memory grew by ${grown.toFixed(1)} MiB after ${warmup}; last loss ${last.toExponential(2)}`,
+  );
   const end = device.memory();
   assert.is(end.live, start.live);
   assert.is(end.tensors, start.tensors);

@@ -21,10 +21,16 @@ interface Ending {
 
 function run(name: string, body: string): Promise<Ending> {
   const file = join(folder, `${name}.mts`);
-  writeFileSync(file, `import { add, matmul, mul, ones, openDevice, scope, tensor } from ${JSON.stringify(library)};\n${body}`);
+  writeFileSync(
+    file,
+    `import { add, matmul, mul, ones, openDevice, scope, tensor } from ${JSON.stringify(library)};\n${body}`,
+  );
   const began = performance.now();
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ["--import", tsx, file], { stdio: ["ignore", "pipe", "inherit"], timeout: 60_000 });
+    const child = spawn(process.execPath, ["--import", tsx, file], {
+      stdio: ["ignore", "pipe", "inherit"],
+      timeout: 60_000,
+    });
     let out = "";
     child.stdout.setEncoding("utf8").on("data", (part: string) => {
       out += part;
@@ -66,7 +72,10 @@ test("process.exit in the middle of work", async () => {
 });
 
 test("an uncaught exception in the middle of work", async () => {
-  const end = await run("throw", `${chain(20_000)} process.on("uncaughtException", () => process.exit(9)); setTimeout(() => { throw new Error("x"); }, 20);`);
+  const end = await run(
+    "throw",
+    `${chain(20_000)} process.on("uncaughtException", () => process.exit(9)); setTimeout(() => { throw new Error("x"); }, 20);`,
+  );
   assert.is(end.code, 9);
 });
 

@@ -2,31 +2,10 @@
 //   y = Σ (a − b)² / n,   da = dy · 2 (a − b) / n
 //   y = Σ |a − b| / n,    da = dy · sign(a − b) / n
 // Bound by memory: one read of each.
-#include "core/generated/ops.h"
+#include "core/generated/loss.h"
 #include "cpu/kernels/reduction.h"
 
 namespace hn::cpu::HN_ISA {
-namespace {
-
-template <class Acc, bool kSquared>
-struct DistanceFold {
-  using State = double;
-  static State identity() { return 0; }
-  static State join(State a, State b) { return a + b; }
-  static State term(Acc u, Acc v) {
-    const double d = static_cast<double>(u) - static_cast<double>(v);
-    return kSquared ? d * d : __builtin_fabs(d);
-  }
-  static State elements(const Acc* u, const Acc* v, int64_t n, int64_t) {
-    return sum_of<State>(n, [=](int64_t i) { return term(u[i], v[i]); });
-  }
-  static void row(State* states, const Acc* u, const Acc* v, int64_t n, int64_t) {
-    for (int64_t i = 0; i < n; ++i) states[i] += term(u[i], v[i]);
-  }
-};
-
-}  // namespace
-
 Status distance(const Context& ctx, const DistanceArgs& a) {
   return with_float_acc(a.a.dtype, [&](auto acc) {
     using Acc = decltype(acc);
@@ -35,8 +14,8 @@ Status distance(const Context& ctx, const DistanceArgs& a) {
       const double mean = *sum / static_cast<double>(reduction.count());
       store_row<double>(a.y.dtype)(a.y.data, 1, 1, &mean);
     };
-    if (a.fn == DistanceArgs::Fn::mse) return reduction.template run<DistanceFold<Acc, true>>(ctx, finish);
-    return reduction.template run<DistanceFold<Acc, false>>(ctx, finish);
+    if (a.fn == DistanceArgs::Fn::mse) return reduction.template run<SumFold<Acc, SquaredDistance>>(ctx, finish);
+    return reduction.template run<SumFold<Acc, Distance>>(ctx, finish);
   });
 }
 

@@ -24,11 +24,12 @@ struct Cut {
 
   Cut(const TensorView& x, int64_t group_count)
       : samples(x.shape[0]), positions(samples > 0 ? x.rows() / samples : 0), channels(x.dim(-1)), groups(group_count) {
-    constexpr int64_t kMostParts = 512;
-    block = rows_per_chunk(channels);
-    const int64_t blocks = ceil_div(positions, block), allowed = kMostParts / (samples > 0 ? samples : 1);
-    part = block * ceil_div(blocks, allowed > 0 ? allowed : 1);
-    if (part == 0) part = block;
+    constexpr int64_t kMostParts = 512, kMostInBlock = 512;  // so few that a column's sum in float rounds little
+    const int64_t chunk = rows_per_chunk(channels), allowed = kMostParts / (samples > 0 ? samples : 1);
+    block = chunk < kMostInBlock ? chunk : kMostInBlock;
+    const int64_t least = ceil_div(chunk, block),
+                  even = ceil_div(ceil_div(positions, block), allowed > 0 ? allowed : 1);
+    part = block * (least > even ? least : even);
     parts = ceil_div(positions, part);
   }
   int64_t in_group() const { return channels / groups; }
@@ -55,31 +56,44 @@ struct Spread {
   }
 };
 
-/// Spreads of every group over rows [begin, end), which fit the cache. `mean` and `sum` hold a value for each channel.
 template <class Acc>
-void add_block(const Rows<Acc>& x, int64_t begin, int64_t end, const Cut& cut, Acc* row, Acc* mean, Acc* sum,
+double sum_up(const Acc* values, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(values[i]);
+  return sum;
+}
+
+/// Spreads of every group over rows [begin, end), which fit the cache. The first pass finds a mean, the second sums
+/// what lies around it: squares, and the rest by which that mean is off (a column of large values rounds its sum).
+/// `columns` holds three values for each channel.
+template <class Acc>
+void add_block(const Rows<Acc>& x, int64_t begin, int64_t end, const Cut& cut, Acc* row, Acc* columns,
                Spread* spreads) {
   const int64_t n = cut.channels, size = cut.in_group();
   const double count = static_cast<double>((end - begin) * size);
-  for (int64_t i = 0; i < n; ++i) sum[i] = 0;
+  Acc *mean = columns, *rest = mean + n, *squares = rest + n;
+  for (int64_t i = 0; i < 3 * n; ++i) columns[i] = 0;
   for (int64_t r = begin; r < end; ++r) {
     const Acc* v = x.load(r, row);
-    for (int64_t i = 0; i < n; ++i) sum[i] += v[i];
+    for (int64_t i = 0; i < n; ++i) rest[i] += v[i];
   }
   for (int64_t g = 0; g < cut.groups; ++g) {
-    double total = 0;
-    for (int64_t i = g * size; i < (g + 1) * size; ++i) total += static_cast<double>(sum[i]);
-    for (int64_t i = g * size; i < (g + 1) * size; ++i) mean[i] = static_cast<Acc>(total / count);
+    const Acc value = static_cast<Acc>(sum_up(rest + g * size, size) / count);
+    for (int64_t i = g * size; i < (g + 1) * size; ++i) mean[i] = value;
   }
-  for (int64_t i = 0; i < n; ++i) sum[i] = 0;
+  for (int64_t i = 0; i < n; ++i) rest[i] = 0;
   for (int64_t r = begin; r < end; ++r) {
     const Acc* v = x.load(r, row);
-    for (int64_t i = 0; i < n; ++i) sum[i] += (v[i] - mean[i]) * (v[i] - mean[i]);
+    for (int64_t i = 0; i < n; ++i) {
+      const Acc d = v[i] - mean[i];
+      rest[i] += d;
+      squares[i] += d * d;
+    }
   }
   for (int64_t g = 0; g < cut.groups; ++g) {
-    double squares = 0;
-    for (int64_t i = g * size; i < (g + 1) * size; ++i) squares += static_cast<double>(sum[i]);
-    spreads[g].add({static_cast<double>(mean[g * size]), squares, count});
+    const double off = sum_up(rest + g * size, size) / count;
+    const double around = sum_up(squares + g * size, size) - off * off * count;
+    spreads[g].add({static_cast<double>(mean[g * size]) + off, around > 0 ? around : 0, count});
   }
 }
 
@@ -91,17 +105,17 @@ struct Stats {
 
 template <class Acc>
 Status find_stats(const Context& ctx, const Rows<Acc>& x, const Cut& cut, double eps, Stats<Acc>* stats) {
-  const Scratch<Acc> scratch(ctx, 3 * cut.channels);
+  const Scratch<Acc> scratch(ctx, 4 * cut.channels);
   Spread* shares = ctx.workspace<Spread>(cut.tasks() * cut.groups);
   if (!scratch.ok() || shares == nullptr) return Status::no_memory();
   ctx.parallel_for(cut.tasks(), [&](int64_t task) {
     const typename Scratch<Acc>::Lease lease(scratch);
-    Acc *row = lease.data(), *mean = row + cut.channels, *sum = mean + cut.channels;
+    Acc *row = lease.data(), *columns = row + cut.channels;
     Spread* share = shares + task * cut.groups;
     for (int64_t g = 0; g < cut.groups; ++g) share[g] = {};
     const int64_t end = cut.end(task);
     for (int64_t r = cut.begin(task); r < end; r += cut.block)
-      add_block(x, r, r + cut.block < end ? r + cut.block : end, cut, row, mean, sum, share);
+      add_block(x, r, r + cut.block < end ? r + cut.block : end, cut, row, columns, share);
   });
   for (int64_t b = 0; b < cut.samples; ++b)
     for (int64_t g = 0; g < cut.groups; ++g) {

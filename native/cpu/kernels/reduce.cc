@@ -11,49 +11,6 @@ namespace {
 
 // --- folds ----------------------------------------------------------------------------------------------------------------
 
-/// Integers add up in uint64_t, where overflow is defined.
-template <class Acc>
-struct SumOf {
-  using State = double;
-};
-template <>
-struct SumOf<int64_t> {
-  using State = uint64_t;
-};
-
-struct Value {
-  template <class State, class Acc>
-  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u); }
-};
-struct Square {
-  template <class State, class Acc>
-  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u) * static_cast<State>(u); }
-};
-struct SquaredDistance {
-  template <class State, class Acc>
-  static State of(Acc u, const Acc* v, int64_t i) {
-    const State d = static_cast<State>(u) - static_cast<State>(v[i]);
-    return d * d;
-  }
-};
-struct Equal {
-  template <class State, class Acc>
-  static State of(Acc u, const Acc* v, int64_t i) { return u == v[i] ? State(1) : State(0); }
-};
-
-template <class Acc, class Term>
-struct SumFold {
-  using State = typename SumOf<Acc>::State;
-  static State identity() { return 0; }
-  static State join(State a, State b) { return a + b; }
-  static State elements(const Acc* u, const Acc* v, int64_t n, int64_t) {
-    return sum_of<State>(n, [=](int64_t i) { return Term::template of<State>(u[i], v, i); });
-  }
-  static void row(State* states, const Acc* u, const Acc* v, int64_t n, int64_t) {
-    for (int64_t i = 0; i < n; ++i) states[i] += Term::template of<State>(u[i], v, i);
-  }
-};
-
 template <class Acc>
 constexpr Acc kLowest = -static_cast<Acc>(__builtin_inf());
 template <>
@@ -69,22 +26,31 @@ struct ExtremeFold {
   using State = Acc;
   static State identity() { return kLargest ? kLowest<Acc> : kHighest<Acc>; }
   static State join(State best, State next) {
-    return (kLargest ? next > best : next < best) || next != next ? next : best;
+    // | and not ||: without a branch the loops below become vectors.
+    return (kLargest ? next > best : next < best) | (next != next) ? next : best;
   }
   static State elements(const Acc* u, const Acc*, int64_t n, int64_t) {
-    constexpr int kChains = 16;
+    // So many chains that the loop over them is one of several vectors.
+    constexpr int kChains = 64;
     Acc chain[kChains];
-    for (int c = 0; c < kChains; ++c) chain[c] = identity();
+    State best = identity();
     int64_t i = 0;
-    for (; i + kChains <= n; i += kChains)
-      for (int c = 0; c < kChains; ++c) chain[c] = join(chain[c], u[i + c]);
-    for (int c = 0; i < n; ++i, ++c) chain[c] = join(chain[c], u[i]);
-    for (int width = kChains / 2; width > 0; width /= 2)
-      for (int c = 0; c < width; ++c) chain[c] = join(chain[c], chain[c + width]);
-    return chain[0];
+    if (n >= kChains) {
+      for (int c = 0; c < kChains; ++c) chain[c] = u[c];
+      for (i = kChains; i + kChains <= n; i += kChains)
+        for (int c = 0; c < kChains; ++c) chain[c] = join(chain[c], u[i + c]);
+      for (int c = 0; c < kChains; ++c) best = join(best, chain[c]);
+    }
+    for (; i < n; ++i) best = join(best, u[i]);
+    return best;
   }
-  static void row(State* states, const Acc* u, const Acc*, int64_t n, int64_t) {
-    for (int64_t i = 0; i < n; ++i) states[i] = join(states[i], u[i]);
+  template <int kRows>
+  static void rows(State* states, const Four<Acc>& u, const Four<Acc>&, int64_t n, int64_t) {
+    const Acc *a = u[0], *b = u[1], *c = u[2], *d = u[3];
+    for (int64_t i = 0; i < n; ++i) {
+      if constexpr (kRows == 4) states[i] = join(states[i], join(join(a[i], b[i]), join(c[i], d[i])));
+      else states[i] = join(states[i], a[i]);
+    }
   }
 };
 
@@ -108,9 +74,11 @@ struct ArgmaxFold {
       if (u[i] == largest || u[i] != u[i]) return {u[i], start + i};
     return identity();
   }
-  static void row(State* states, const Acc* u, const Acc*, int64_t n, int64_t index) {
-    for (int64_t i = 0; i < n; ++i)
-      if (states[i].index < 0 || beats(u[i], states[i].value)) states[i] = {u[i], index};
+  template <int kRows>
+  static void rows(State* states, const Four<Acc>& u, const Four<Acc>&, int64_t n, int64_t index) {
+    for (int r = 0; r < kRows; ++r)
+      for (int64_t i = 0; i < n; ++i)
+        if (states[i].index < 0 || beats(u[r][i], states[i].value)) states[i] = {u[r][i], index + r};
   }
 };
 

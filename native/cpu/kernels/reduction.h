@@ -21,7 +21,12 @@ inline unsigned axis_bits(const IntList& axes) {
 }
 
 /// States that are kept on the stack at a time: a tile of columns, or a group of outputs.
-constexpr int64_t kStateTile = 512;
+constexpr int64_t kStateTile = 1024;
+
+/// Parts of rows that follow on each other; a Fold's rows<4>() takes them together, so that states are loaded and stored
+/// less often, and its rows<1>() only the first.
+template <class Acc>
+using Four = const Acc* [4];
 
 template <class Acc>
 class Reduction {
@@ -122,10 +127,10 @@ class Reduction {
     using State = typename Fold::State;
     // Enough rows a segment that reading and writing its states costs little beside reading the rows.
     const int64_t tile = width_ < kStateTile ? width_ : kStateTile, tiles = ceil_div(width_, tile > 0 ? tile : 1);
-    const int64_t rows = kChunkElements / (tile > 0 ? tile : 1);
+    const int64_t rows = 4 * kChunkElements / (tile > 0 ? tile : 1);
     const int64_t segments = count_ > rows ? ceil_div(count_, rows) : 1;
     const int64_t items = width_ > 0 ? outputs_ / width_ * tiles * segments : 0;
-    const Scratch<Acc> scratch(ctx, 2 * kStateTile);
+    const Scratch<Acc> scratch(ctx, 8 * kStateTile);
     State* parts = segments > 1 ? ctx.workspace<State>(segments * outputs_) : nullptr;
     if (!scratch.ok() || (segments > 1 && parts == nullptr)) return Status::no_memory();
     const int64_t item_elements = tile * (count_ < rows ? count_ : rows), group = rows_per_chunk(item_elements);
@@ -152,10 +157,17 @@ class Reduction {
     for (int64_t c = 0; c < n; ++c) states[c] = Fold::identity();
     const int64_t base_a = a_.kept.offset(first), base_b = b_.kept.offset(first);
     const int64_t stride_a = last_stride(a_), stride_b = last_stride(b_);
-    for (int64_t r = begin; r < end; ++r) {
-      const Acc* u = a_.row(base_a + a_.reduced.offset(r), stride_a, n, scratch);
-      const Acc* v = pair_ ? b_.row(base_b + b_.reduced.offset(r), stride_b, n, scratch + kStateTile) : nullptr;
-      Fold::row(states, u, v, n, r);
+    for (int64_t r = begin; r < end;) {
+      const int64_t many = end - r < 4 ? 1 : 4;
+      Four<Acc> u = {}, v = {};
+      for (int64_t k = 0; k < many; ++k) {
+        Acc* const blocks = scratch + 2 * k * kStateTile;
+        u[k] = a_.row(base_a + a_.reduced.offset(r + k), stride_a, n, blocks);
+        if (pair_) v[k] = b_.row(base_b + b_.reduced.offset(r + k), stride_b, n, blocks + kStateTile);
+      }
+      if (many == 4) Fold::template rows<4>(states, u, v, n, r);
+      else Fold::template rows<1>(states, u, v, n, r);
+      r += many;
     }
   }
   static int64_t last_stride(const Side& side) { return side.kept.rank > 0 ? side.kept.strides[side.kept.rank - 1] : 0; }
@@ -165,6 +177,66 @@ class Reduction {
   bool columns_ = false;
   int64_t outputs_ = 1, count_ = 1;
   int64_t width_ = 1;  // outputs next to each other in both tensors
+};
+
+// --- sums of a function of one element, or of two ---------------------------------------------------------------------
+
+/// Integers add up in uint64_t, where overflow is defined.
+template <class Acc>
+struct SumOf {
+  using State = double;
+};
+template <>
+struct SumOf<int64_t> {
+  using State = uint64_t;
+};
+
+struct Value {
+  template <class State, class Acc>
+  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u); }
+};
+struct Square {
+  template <class State, class Acc>
+  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u) * static_cast<State>(u); }
+};
+struct SquaredDistance {
+  template <class State, class Acc>
+  static State of(Acc u, const Acc* v, int64_t i) {
+    const State d = static_cast<State>(u) - static_cast<State>(v[i]);
+    return d * d;
+  }
+};
+struct Distance {
+  template <class State, class Acc>
+  static State of(Acc u, const Acc* v, int64_t i) {
+    return __builtin_fabs(static_cast<State>(u) - static_cast<State>(v[i]));
+  }
+};
+struct Equal {
+  template <class State, class Acc>
+  static State of(Acc u, const Acc* v, int64_t i) { return u == v[i] ? State(1) : State(0); }
+};
+
+template <class Acc, class Term>
+struct SumFold {
+  using State = typename SumOf<Acc>::State;
+  static State identity() { return 0; }
+  static State join(State a, State b) { return a + b; }
+  static State elements(const Acc* u, const Acc* v, int64_t n, int64_t) {
+    return sum_of<State>(n, [=](int64_t i) { return Term::template of<State>(u[i], v, i); });
+  }
+  template <int kRows>
+  static void rows(State* states, const Four<Acc>& u, const Four<Acc>& v, int64_t n, int64_t) {
+    const Acc *a = u[0], *b = u[1], *c = u[2], *d = u[3];
+    for (int64_t i = 0; i < n; ++i) {
+      State sum = Term::template of<State>(a[i], v[0], i);
+      if constexpr (kRows == 4) {
+        sum += Term::template of<State>(b[i], v[1], i);
+        sum += Term::template of<State>(c[i], v[2], i) + Term::template of<State>(d[i], v[3], i);
+      }
+      states[i] += sum;
+    }
+  }
 };
 
 /// Row-major view of `values`, one for each output, walked as if it had x's shape: 0 strides along the reduced axes.

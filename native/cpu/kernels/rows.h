@@ -6,8 +6,8 @@
 
 namespace hn::cpu::HN_ISA {
 
-/// Where the rows of a tensor begin. Outer axes that follow one another are merged, so that a dense tensor, or one with a
-/// single row pitch, costs no division a row.
+/// Where the rows of a tensor begin. Outer axes that follow one another are merged, so that a dense tensor, or one with
+/// a single row pitch, costs no division a row.
 class RowMap {
  public:
   explicit RowMap(const TensorView& t) {
@@ -62,9 +62,7 @@ class Rows {
     return scratch;
   }
   /// Where to write row r: in place when it is of type Acc, else `scratch`; `finish` then stores it.
-  Acc* open(int64_t r, Acc* scratch) const {
-    return direct_ ? static_cast<Acc*>(view_.at(map_(r))) : scratch;
-  }
+  Acc* open(int64_t r, Acc* scratch) const { return direct_ ? static_cast<Acc*>(view_.at(map_(r))) : scratch; }
   void finish(int64_t r, const Acc* values) const {
     void* to = view_.at(map_(r));
     if (values != to) store_(to, stride_, width_, values);

@@ -1,6 +1,6 @@
 // Comparisons, which give bools, and selection by bools. Operands broadcast; a number stands for one that is missing.
 // Anything compared with NaN is false, but for not_equal. Bound by memory.
-#include "core/generated/ops.h"
+#include "core/generated/pointwise.h"
 #include "cpu/kernels/elementwise.h"
 
 namespace hn::cpu::HN_ISA {

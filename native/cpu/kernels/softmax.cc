@@ -4,7 +4,7 @@
 //   cross entropy: mean over rows of lse − x[label], lse = m + log s, rows with the label `ignore_index` left out;
 //   dx = (exp(x − lse) − [c = label]) · dy / rows counted
 // A row of −inf only, or with +inf or NaN in it, gives NaN. Bound by the exp for rows that fit the second-level cache.
-#include "core/generated/ops.h"
+#include "core/generated/loss.h"
 #include "cpu/kernels/dispatch.h"
 #include "cpu/kernels/rows.h"
 #include "cpu/kernels/scratch.h"

@@ -2,7 +2,7 @@
 //   silu x σ(x) · quick_gelu x σ(1.702 x) · gelu_tanh x/2 (1 + tanh u), u = √(2/π) (x + 0.044715 x³) · gelu x Φ(x)
 //   leaky_relu x, or slope · x below 0 · clamp min(max(x, low), high)
 // NaN stays NaN everywhere. Bound by memory for arithmetic; by the exp, 10 to 20 cycles a vector, for activations.
-#include "core/generated/ops.h"
+#include "core/generated/unary.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/simd.h"
 

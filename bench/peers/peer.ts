@@ -1,0 +1,89 @@
+/** The other program: started once, asked for one round after another. */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { PeerTask } from "./task.js";
+
+const program = join(dirname(fileURLToPath(import.meta.url)), "torch_cpu.py");
+
+interface Answer {
+  readonly ok?: boolean;
+  readonly us?: number;
+  readonly reason?: string;
+  readonly torch?: string;
+  readonly threads?: number;
+}
+
+export class Peer {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  /** What the program said on stderr, for when it ends. */
+  #complaints = "";
+  /** "2.13.0+cpu", once started. */
+  version = "";
+
+  private constructor(child: ChildProcessWithoutNullStreams) {
+    this.#child = child;
+    child.stderr.on("data", (chunk: Buffer) => {
+      this.#complaints += chunk.toString();
+    });
+    // A program that has ended is noticed when its answer is missing.
+    child.stdin.on("error", () => {});
+    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Starts `python` (default python3); answers the reason when it or PyTorch is not there. */
+  static async start(python: string, threads: number): Promise<Peer | string> {
+    const child = spawn(python, [program, String(threads)]);
+    const failed = await Promise.race([once(child, "spawn"), once(child, "error")]).catch((error: unknown) => [error]);
+    if (failed[0] instanceof Error) return `${python} could not be started: ${failed[0].message}`;
+    const peer = new Peer(child);
+    try {
+      const { torch = "", threads: seen } = await peer.#next();
+      if (seen !== threads) return `PyTorch uses ${seen} threads, not ${threads}`;
+      peer.version = torch;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+    return peer;
+  }
+
+  async #next(): Promise<Answer> {
+    const { value, done } = await this.#lines.next();
+    if (done === true) {
+      const lines = this.#complaints.trim().split("\n");
+      throw new Error(`the peer ended: ${lines.at(-1) || "it said nothing"}`);
+    }
+    return JSON.parse(value) as Answer;
+  }
+
+  #ask(request: { readonly [name: string]: unknown }): Promise<Answer> {
+    this.#child.stdin.write(`${JSON.stringify(request)}\n`);
+    return this.#next();
+  }
+
+  /** Builds the inputs and runs the work once; answers a reason when it cannot. */
+  async open(task: PeerTask): Promise<string | undefined> {
+    const { ok, reason } = await this.#ask({ open: task });
+    return ok === true ? undefined : (reason ?? "no reason given");
+  }
+
+  /** Microseconds of one of `calls` calls. */
+  async round(calls: number): Promise<number> {
+    const { us, reason } = await this.#ask({ round: calls });
+    if (us === undefined) throw new Error(reason ?? "the peer answered no time");
+    return us;
+  }
+
+  async close(): Promise<void> {
+    await this.#ask({ close: true });
+  }
+
+  async end(): Promise<void> {
+    const ended = once(this.#child, "exit");
+    this.#child.stdin.end();
+    await ended;
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * npm run bench:peers -- [--only NAME[,NAME]] [--json] [--rounds N] [--save]
+ *
+ * Our rows beside PyTorch's on the same cores: one round of ours, one of theirs, and again, so that whatever else the
+ * machine does meets both. PYTHON names the interpreter (default python3). Without Python or PyTorch it says so and ends
+ * well. --save writes bench/results/cpu-<date>.json.
+ */
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { type Device, openDevice } from "../../lib/tensor.js";
+import type { BenchCase } from "../case.js";
+import { describeLimits, type Limits, measureLimits } from "../limits.js";
+import { busyWarning, factsOf, processor } from "../machine.js";
+import { median, Stopwatch, summarize } from "../measure.js";
+import { duration, jsonLine } from "../report.js";
+import { limitOf, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
+import { Peer } from "./peer.js";
+
+/** PyTorch's threads look for work for a while before they sleep; this long after a round none is left in the way. */
+const pauseMs = 30;
+
+interface PeerRow {
+  readonly op: string;
+  readonly shape: string;
+  readonly dtype: string;
+  readonly device: string;
+  readonly threads: number;
+  readonly isa: string;
+  readonly rounds: number;
+  readonly medianUs: number;
+  readonly spreadPct: number;
+  readonly peer: string;
+  readonly peerMedianUs: number;
+  readonly peerSpreadPct: number;
+  /** Their time by ours, the median over rounds: above 1 ours is faster. */
+  readonly ratio: number;
+  readonly rate: number | null;
+  readonly unit: string;
+  readonly limit: number | null;
+  readonly percentOfLimit: number | null;
+  readonly peerPercentOfLimit: number | null;
+}
+
+interface Setting {
+  readonly device: Device;
+  readonly limits: Limits;
+  readonly peer: Peer;
+  readonly rounds: number;
+}
+
+/** One row, or why there is none. */
+async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting): Promise<PeerRow | string> {
+  if (one.peer === undefined) return "no peer";
+  const refused = await peer.open(one.peer);
+  if (refused !== undefined) return refused;
+  const { work, cost } = await openCase(one, device);
+  const watch = new Stopwatch(device, work);
+  await watch.warmUp();
+  await peer.round(watch.calls);
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    await sleep(pauseMs);
+    ours.push(await watch.round());
+    await sleep(pauseMs);
+    theirs.push(await peer.round(watch.calls));
+  }
+  work.close();
+  await device.sync();
+  device.trim();
+  await peer.close();
+  const mine = summarize(ours);
+  const other = summarize(theirs);
+  const limit = limitOf(one.bound, limits);
+  const { rate, unit } = rateOf(one.bound, cost, mine.medianUs);
+  const percent = limit === null || rate === null ? null : (100 * rate) / limit;
+  return {
+    ...{ op: one.op, shape: one.shape, dtype: one.dtype, device: device.name },
+    ...{ threads: limits.threads, isa: limits.isa, rounds, ...mine },
+    ...{ peer: `torch ${peer.version}`, peerMedianUs: other.medianUs, peerSpreadPct: other.spreadPct },
+    ratio: median(ours.map((us, i) => (theirs[i] as number) / us)),
+    ...{ rate, unit, limit, percentOfLimit: percent },
+    peerPercentOfLimit: percent === null ? null : (percent * mine.medianUs) / other.medianUs,
+  };
+}
+
+const widths = [28, 46, 12, 10, 8, 12, 8, 8, 9, 9];
+
+function line(cells: readonly string[]): string {
+  return cells
+    .map((cell, i) => (i < 3 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
+    .join(" ");
+}
+
+const percentOrDash = (value: number | null) => (value === null ? "–" : `${value.toFixed(1)} %`);
+
+function show(row: PeerRow): string {
+  return line([
+    ...[row.op, row.shape, row.dtype, duration(row.medianUs), `${row.spreadPct.toFixed(1)} %`],
+    ...[duration(row.peerMedianUs), `${row.peerSpreadPct.toFixed(1)} %`, `${row.ratio.toFixed(2)}×`],
+    ...[percentOrDash(row.percentOfLimit), percentOrDash(row.peerPercentOfLimit)],
+  ]);
+}
+
+const titles = ["op", "shape", "dtype", "ours", "spread", "theirs", "spread", "ratio", "of limit", "theirs"];
+
+function save(rows: readonly PeerRow[], { limits, peer }: Setting): string {
+  const date = new Date().toISOString().slice(0, 10);
+  const file = join(dirname(dirname(fileURLToPath(import.meta.url))), "results", `cpu-${date}.json`);
+  const { threads, isa, fma, memory } = limits;
+  const run = { date, cpu: processor(), threads, isa, node: process.version, peer: `torch ${peer.version}` };
+  writeFileSync(file, `${JSON.stringify({ ...run, limits: { fma, memory }, rows }, undefined, 2)}\n`);
+  return file;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string" },
+      json: { type: "boolean", default: false },
+      rounds: { type: "string", default: "9" },
+      save: { type: "boolean", default: false },
+    },
+  });
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 5) throw new Error("--rounds must be a whole number of 5 or more");
+  const say = values.json ? console.error : console.log;
+  const device = openDevice("cpu");
+  const facts = factsOf(device);
+  const peer = await Peer.start(process.env.PYTHON || "python3", facts.threads);
+  if (typeof peer === "string") {
+    say(`bench:peers: nothing to compare with: ${peer}. PYTHON names an interpreter that has PyTorch.`);
+    await device.dispose();
+    return;
+  }
+  const busy = busyWarning(facts.threads);
+  if (busy !== undefined) say(busy);
+  const setting: Setting = { device, limits: measureLimits("cpu", facts), peer, rounds };
+  say(describeLimits(setting.limits));
+  say(`peer: PyTorch ${peer.version}, ${facts.threads} threads; ratio = their time / ours`);
+  if (!values.json) console.log(line(titles));
+  const selection = selectionOf(values.only);
+  const rows: PeerRow[] = [];
+  for (const [group, cases] of await loadGroups()) {
+    for (const one of cases) {
+      if (one.peer === undefined || !selection.wants(group, one.op)) continue;
+      const row = await compare(one, setting);
+      if (typeof row === "string") {
+        say(`${one.op} ${one.shape} ${one.dtype}: left out, ${row}`);
+        continue;
+      }
+      rows.push(row);
+      console.log(values.json ? jsonLine(row) : show(row));
+    }
+  }
+  if (values.save) say(`saved: ${save(rows, setting)}`);
+  await peer.end();
+  await device.dispose();
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});
