@@ -159,7 +159,7 @@ export async function runDispatch(reporter: Reporter): Promise<void> {
   const summary = await b
     .suite(
       "dispatch",
-      b.configure({ cases: { minSamples: 20, minTime: 0.02, maxTime: 1 } }),
+      b.configure({ cases: { minSamples: 100, minTime: 0.004, maxTime: 1 } }),
       ...cases.map(({ op, run }) => b.add(op, run)),
     )
     .finally(() => {

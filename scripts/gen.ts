@@ -101,6 +101,13 @@ ${members.map(decoderOf).join("\n\n")}
 const familiesWithOps = [...new Set(familyOf.values())].sort();
 const headerPath = (family: string) => `generated/${family.replaceAll("-", "_")}.h`;
 
+/** One letter an argument (t given, ? may be missing, l list), then | and one an attribute (n number, N list). */
+function signatureOf(op: Op): string {
+  const inputs = op.inputNames.map((name) => ({ one: "t", optional: "?", list: "l" })[(op.inputs[name] as InputSpec).kind]);
+  const attrs = op.attrNames.map((name) => (op.attrs[name] === "i64[]" ? "N" : "n"));
+  return `${inputs.join("")}${"?".repeat(op.outputs.length)}|${attrs.join("")}`;
+}
+
 const cpp = `// ${header}
 #pragma once
 
@@ -113,6 +120,10 @@ constexpr uint32_t kOpCount = ${ops.length};
 constexpr uint64_t kOpsHash = ${hash}ull;
 constexpr const char* kOpNames[] = {
 ${ops.map((op) => `    "${op.name}",`).join("\n")}
+};
+/// What a record of each op must hold: t a tensor, ? one or none, l a list; after the bar n a number, N a list of them.
+constexpr const char* kOpSignatures[] = {
+${ops.map((op) => `    "${signatureOf(op)}",  // ${op.name}`).join("\n")}
 };
 
 }  // namespace hn

@@ -71,7 +71,10 @@ async function check(name: string, run: () => Tensor): Promise<void> {
       error = Math.max(error, Math.abs(Number(got[i]) - v));
       largest = Math.max(largest, Math.abs(v));
     });
-    assert.ok(error <= description.tolerance.float32 * largest, `${name}: off by ${error / largest} of the largest value`);
+    assert.ok(
+      error <= description.tolerance.float32 * largest,
+      `${name}: off by ${error / largest} of the largest value`,
+    );
   } finally {
     out.dispose();
   }

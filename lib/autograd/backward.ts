@@ -2,11 +2,14 @@
  * Reverse-mode gradients over the tape that ops record. Gradients of gradients are not recorded: everything here runs
  * with recording off.
  */
-import { HunyuanError } from "../runtime/errors.js";
-import { add } from "../ops/pointwise.js";
-import { cast } from "../ops/layout.js";
+
 import { onesLike } from "../ops/fill.js";
-import type { DType } from "../tensor/dtype.js";
+import { cast } from "../ops/layout.js";
+import { add } from "../ops/pointwise.js";
+import { checkFunction } from "../runtime/check.js";
+import { HunyuanError } from "../runtime/errors.js";
+import { checkFlag, checkOptions, checkTensor, checkTensorList } from "../tensor/check.js";
+import { type DType, isFloat } from "../tensor/dtype.js";
 import { edgeOf } from "../tensor/grad-record.js";
 import { type Scope, scope } from "../tensor/scope.js";
 import { sameShape, showShape } from "../tensor/shape.js";
@@ -20,6 +23,8 @@ function gradDType(dtype: DType): DType {
 
 /** Marks a tensor as a leaf: ops on it are recorded, and `backward()` gathers its gradient in `tensor.grad`. */
 export function requiresGrad<T extends Tensor>(tensor: T, on = true): T {
+  checkTensor("requiresGrad", "tensor", tensor);
+  checkFlag("requiresGrad", "on", on);
   if (!on) {
     tensor.leaf?.grad?.dispose();
     tensor.leaf = undefined;
@@ -28,18 +33,27 @@ export function requiresGrad<T extends Tensor>(tensor: T, on = true): T {
       op: "requiresGrad",
     });
   } else {
+    checkFloat("requiresGrad", "tensor", tensor);
     tensor.leaf ??= new Leaf(tensor.shape, tensor.dtype);
   }
   return tensor;
 }
 
+function checkFloat(op: string, argument: string, { dtype }: Tensor): void {
+  if (isFloat(dtype)) return;
+  const message = `${op}: ${argument} is ${dtype}; gradients are of f32, f64, f16 or bf16`;
+  throw new HunyuanError("DTYPE_UNSUPPORTED", message, { op, argument, dtype });
+}
+
 /** Runs fn without recording: no gradient flows through what it computes. */
 export function noGrad<T>(fn: () => T): T {
+  checkFunction("noGrad", "fn", fn);
   return withoutRecording(fn);
 }
 
 /** The same elements, cut off from the graph. */
 export function detach<D extends DType>(tensor: Tensor<D>): Tensor<D> {
+  checkTensor("detach", "tensor", tensor);
   return tensor.alias();
 }
 
@@ -60,8 +74,8 @@ export interface BackwardOptions {
  *
  * @throws GRADIENT_UNAVAILABLE when output does not depend on a leaf.
  */
-export function backward(output: Tensor, { gradient }: BackwardOptions = {}): void {
-  walk(output, gradient, addToLeaf);
+export function backward(output: Tensor, options: BackwardOptions = {}): void {
+  walk("backward", output, options, addToLeaf);
 }
 
 /**
@@ -70,28 +84,21 @@ export function backward(output: Tensor, { gradient }: BackwardOptions = {}): vo
  *
  * @example const [dw] = grad(loss, [w]);
  */
-export function grad(
-  output: Tensor,
-  leaves: readonly Tensor[],
-  { gradient }: BackwardOptions = {},
-): (Tensor | undefined)[] {
+export function grad(output: Tensor, leaves: readonly Tensor[], options: BackwardOptions = {}): (Tensor | undefined)[] {
+  checkTensorList("grad", "leaves", leaves);
+  const wanted = leaves.map((tensor) => {
+    if (tensor.leaf !== undefined) return tensor.leaf;
+    const message = `grad: ${tensor} is not a leaf; call requiresGrad() on it before`;
+    throw new HunyuanError("GRADIENT_UNAVAILABLE", message, { op: "grad" });
+  });
   const sums = new Map<Leaf, Tensor>();
-  walk(output, gradient, (leaf, next) => {
+  walk("grad", output, options, (leaf, next) => {
     const sum = sums.get(leaf);
     sums.set(leaf, sum === undefined ? own(leaf, next) : replace(sum, next));
   });
-  return leaves.map((tensor) => {
-    if (tensor.leaf === undefined) {
-      throw new HunyuanError(
-        "GRADIENT_UNAVAILABLE",
-        `grad: ${tensor} is not a leaf; call requiresGrad() on it before`,
-        {
-          op: "grad",
-        },
-      );
-    }
-    const found = sums.get(tensor.leaf);
-    sums.delete(tensor.leaf);
+  return wanted.map((leaf) => {
+    const found = sums.get(leaf);
+    sums.delete(leaf);
     return found;
   });
 }
@@ -117,29 +124,37 @@ function replace(sum: Tensor, next: Tensor): Tensor {
 }
 
 /** Walks the graph from output to its leaves. */
-function walk(output: Tensor, gradient: Tensor | undefined, sink: LeafSink): void {
+function walk(op: string, output: Tensor, options: BackwardOptions, sink: LeafSink): void {
+  checkTensor(op, "output", output);
+  checkOptions(op, options);
+  const { gradient } = options;
+  if (gradient !== undefined) {
+    checkTensor(op, "gradient", gradient);
+    checkFloat(op, "gradient", gradient);
+    if (gradient.device !== output.device) {
+      const names = [gradient.device.name, output.device.name];
+      const message = `${op}: gradient is on ${names[0]}, another device than ${names[1]} of output`;
+      throw new HunyuanError("DEVICE_MISMATCH", message, { op, devices: names });
+    }
+  }
   const edge = edgeOf(output);
   if (edge === undefined) {
-    throw new HunyuanError(
-      "GRADIENT_UNAVAILABLE",
-      `backward: ${output} depends on no tensor that requires a gradient`,
-      {
-        op: "backward",
-      },
-    );
+    throw new HunyuanError("GRADIENT_UNAVAILABLE", `${op}: ${output} depends on no tensor that requires a gradient`, {
+      op,
+    });
   }
   if (gradient === undefined && output.size !== 1) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
-      `backward: output ${showShape(output.shape)} has more than one element; pass { gradient } of its shape`,
-      { op: "backward", shapes: [output.shape] },
+      `${op}: output ${showShape(output.shape)} has more than one element; pass { gradient } of its shape`,
+      { op, shapes: [output.shape] },
     );
   }
   if (gradient !== undefined && !sameShape(gradient.shape, output.shape)) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
-      `backward: gradient ${showShape(gradient.shape)} does not have the shape of output ${showShape(output.shape)}`,
-      { op: "backward", shapes: [gradient.shape, output.shape] },
+      `${op}: gradient ${showShape(gradient.shape)} does not have the shape of output ${showShape(output.shape)}`,
+      { op, shapes: [gradient.shape, output.shape] },
     );
   }
   withSink(sink, () => scope((walkScope) => walkEdges([edge], [gradient ?? onesLike(output)], sink, walkScope)));

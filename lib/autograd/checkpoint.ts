@@ -1,8 +1,10 @@
 /** Recomputation: trades the memory of what a block saved for running the block once more during backward. */
+import { checkFunction, invalid } from "../runtime/check.js";
+import { checkTensor, checkTensorList } from "../tensor/check.js";
 import { edgeOf, retainEdges, saveTensor } from "../tensor/grad-record.js";
 import { scope } from "../tensor/scope.js";
 import { type Edge, type GradNode, Leaf, recordingOff, withoutRecording, withRecording } from "../tensor/tape.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { Tensor } from "../tensor/tensor.js";
 import { walkInner } from "./backward.js";
 
 /**
@@ -17,14 +19,26 @@ export function checkpoint<I extends readonly Tensor[], O extends Tensor | reado
   fn: (...inputs: I) => O,
   ...inputs: I
 ): O {
+  checkFunction("checkpoint", "fn", fn);
+  checkTensorList("checkpoint", "inputs", inputs);
   if (recordingOff()) return fn(...inputs);
-  const result = scope(() => withoutRecording(() => fn(...inputs)));
+  const result = scope(() => {
+    const made = withoutRecording(() => fn(...inputs));
+    checkResult(made);
+    return made;
+  });
   const edges = inputs.map(edgeOf);
   const node = new CheckpointNode(fn, inputs, edges, Array.isArray(result) ? result.length : 1);
   retainEdges(edges);
   const outputs: readonly Tensor[] = asArray(result);
   outputs.forEach((output, i) => output.attachNode(node, i));
   return result;
+}
+
+function checkResult(result: unknown): void {
+  if (result instanceof Tensor) checkTensor("checkpoint", "the result of fn", result);
+  else if (Array.isArray(result)) checkTensorList("checkpoint", "the result of fn", result);
+  else throw invalid("checkpoint", "the result of fn", result, "a tensor or an array of tensors, made at once");
 }
 
 function asArray(result: Tensor | readonly Tensor[]): readonly Tensor[] {

@@ -38,11 +38,15 @@ const withAxis = (shape: Shape, axis: number, size: number): Shape => shape.map(
 
 function checkPart(part: Tensor, first: Tensor, axis: number): void {
   if (part.dtype !== first.dtype) {
-    throw new HunyuanError("DTYPE_UNSUPPORTED", `concat: a part is ${part.dtype}, the first is ${first.dtype}; cast() one of them`, {
-      op: "concat",
-      argument: "parts",
-      dtype: part.dtype,
-    });
+    throw new HunyuanError(
+      "DTYPE_UNSUPPORTED",
+      `concat: a part is ${part.dtype}, the first is ${first.dtype}; cast() one of them`,
+      {
+        op: "concat",
+        argument: "parts",
+        dtype: part.dtype,
+      },
+    );
   }
   if (part.rank === first.rank && part.shape.every((n, i) => i === axis || n === first.shape[i])) return;
   throw new HunyuanError(

@@ -6,7 +6,7 @@ import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape, sizeOf } from "../tensor/shape.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
 
 /** Numbers for the axes t, h, w. */
@@ -50,7 +50,8 @@ function outputSize(op: string, x: Shape, axis: number, kernel: number, { stride
   const size = spatial(x)[axis] as number;
   if (size === 0) return 0;
   const room = size + (before[axis] as number) + (after[axis] as number) - kernel;
-  if (room < 0) throw mismatch(op, `x ${showShape(x)} is smaller than the kernel (${kernel} along ${"thw"[axis]})`, "x", [x]);
+  if (room < 0)
+    throw mismatch(op, `x ${showShape(x)} is smaller than the kernel (${kernel} along ${"thw"[axis]})`, "x", [x]);
   return Math.floor(room / (stride[axis] as number)) + 1;
 }
 
@@ -186,6 +187,8 @@ function choice<T extends string>(op: string, argument: string, value: T, allowe
   });
 }
 
+const asIs: Geometry = { stride: [1, 1, 1], before: [0, 0, 0], after: [0, 0, 0], padMode: "zero" };
+
 /** Checks ranks, kernel sizes and strides, and turns the options into index arithmetic. */
 function geometryOf(
   op: string,
@@ -196,6 +199,8 @@ function geometryOf(
   paddings: readonly [Padding, Padding, Padding],
   padMode: "replicate" | "zero",
 ): Geometry {
+  // Not tensors: runOp says so.
+  if (!(x instanceof Tensor) || !(weight instanceof Tensor)) return asIs;
   const axes = rank === 5 ? "[B, T, H, W, Cin]" : "[B, H, W, Cin]";
   const taps = rank === 5 ? "[Cout, kt, kh, kw, Cin]" : "[Cout, kh, kw, Cin]";
   if (x.rank !== rank) throw mismatch(op, `x is ${showShape(x.shape)}, expected ${axes}`, "x", [x.shape]);
@@ -208,16 +213,14 @@ function geometryOf(
       weight.shape,
     ]);
   }
-  if (stride.length !== 3 || !stride.every((s) => s === 1 || s === 2)) {
-    const shown = stride.slice(rank === 5 ? 0 : 1).join(", ");
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: stride is [${shown}], expected ${rank - 2} numbers, each 1 or 2`, {
-      op,
-      argument: "stride",
-    });
+  const strides = Array.isArray(stride) ? (rank === 5 ? stride : [1, ...stride]) : [];
+  if (strides.length !== 3 || !strides.every((s) => s === 1 || s === 2)) {
+    const message = `${op}: stride is [${String(stride)}], expected ${rank - 2} numbers, each 1 or 2`;
+    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "stride" });
   }
   const pads = kernel.map((k, axis) => padsOf(k, paddings[axis] as Padding));
   return {
-    stride,
+    stride: strides,
     before: pads.map(([before]) => before),
     after: pads.map(([, after]) => after),
     padMode: choice(op, "padMode", padMode, ["replicate", "zero"]),
@@ -242,7 +245,8 @@ export function conv3d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
   choice("conv3d", "padding", padding, ["causal", "centred", "none"]);
   choice("conv3d", "spatialPadding", spatialPadding, ["centred", "none"]);
   const paddings = [padding, spatialPadding, spatialPadding] as const;
-  return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, geometryOf("conv3d", 5, x, weight, stride, paddings, padMode)).y;
+  return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, geometryOf("conv3d", 5, x, weight, stride, paddings, padMode))
+    .y;
 }
 
 /**
@@ -258,6 +262,6 @@ export function conv2d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
   const { bias, stride = [1, 1], padding = "centred", padMode = "replicate" } = options;
   choice("conv2d", "padding", padding, ["centred", "none"]);
   const paddings = ["none", padding, padding] as const;
-  const attrs = geometryOf("conv2d", 4, x, weight, [1, ...stride], paddings, padMode);
+  const attrs = geometryOf("conv2d", 4, x, weight, stride, paddings, padMode);
   return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs).y;
 }

@@ -1,7 +1,7 @@
 /** Rearranging elements: padding, repeating, gathering, patches. Copies are in copy.ts, joining in concat.ts. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
-import { type DType, dtypeNames, type FloatDType, floatDTypes, type IndexDType, isFloat } from "../tensor/dtype.js";
+import { type DType, dtypeNames, type FloatDType, type IndexDType, isFloat } from "../tensor/dtype.js";
 import { permuteGeometry, sliceGeometry } from "../tensor/geometry.js";
 import { recordView } from "../tensor/record-view.js";
 import { checkAxis, checkShape, denseStrides, type Shape, showShape, sizeOf } from "../tensor/shape.js";
@@ -72,7 +72,11 @@ export function pad<D extends DType>(
   { mode = "zero" }: PadOptions = {},
 ): Tensor<D> {
   const counts = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (!padModes.includes(mode) || padding.length !== x.rank || !padding.every((p) => p.length === 2 && p.every(counts))) {
+  if (
+    !padModes.includes(mode) ||
+    padding.length !== x.rank ||
+    !padding.every((p) => p.length === 2 && p.every(counts))
+  ) {
     throw new HunyuanError(
       "INVALID_ARGUMENT",
       `pad: expected mode zero or replicate and ${x.rank} pairs of whole numbers ≥ 0, [before, after] for each axis of ` +
@@ -84,11 +88,15 @@ export function pad<D extends DType>(
   const after = padding.map(([, n]) => n);
   checkShape("pad", padded(x.shape, before, after));
   if (mode === "replicate" && padding.some(([b, a], axis) => x.shape[axis] === 0 && a + b > 0)) {
-    throw new HunyuanError("SHAPE_MISMATCH", `pad: ${showShape(x.shape)} has an empty axis, which has no edge to repeat`, {
-      op: "pad",
-      argument: "x",
-      shapes: [x.shape],
-    });
+    throw new HunyuanError(
+      "SHAPE_MISMATCH",
+      `pad: ${showShape(x.shape)} has an empty axis, which has no edge to repeat`,
+      {
+        op: "pad",
+        argument: "x",
+        shapes: [x.shape],
+      },
+    );
   }
   return runOp<{ y: D }>(padOp, { x }, { mode, before, after }).y;
 }
@@ -138,7 +146,11 @@ export interface GatherOptions {
  * @throws INVALID_ARGUMENT for an axis outside the shape; at the next read, for an index outside the axis
  * @example gather(hidden, tensor([3, 1], { dtype: "i32" }), { axis: 1 }) // [B, S, C] gives [B, 2, C]
  */
-export function gather<D extends DType>(x: Tensor<D>, ids: Tensor<IndexDType>, { axis = 0 }: GatherOptions = {}): Tensor<D> {
+export function gather<D extends DType>(
+  x: Tensor<D>,
+  ids: Tensor<IndexDType>,
+  { axis = 0 }: GatherOptions = {},
+): Tensor<D> {
   return runOp<{ y: D }>(gatherOp, { x, ids }, { axis: checkAxis("gather", axis, x.rank) }).y;
 }
 
@@ -178,7 +190,10 @@ export function repeat<D extends DType>(x: Tensor<D>, counts: readonly number[])
       { op: "repeat", argument: "counts" },
     );
   }
-  checkShape("repeat", x.shape.map((n, i) => n * (counts[i] as number)));
+  checkShape(
+    "repeat",
+    x.shape.map((n, i) => n * (counts[i] as number)),
+  );
   // The innermost axis first: its copy has the shortest runs, and is smallest now.
   let y = x;
   for (let axis = x.rank - 1; axis >= 0; axis--) {
@@ -260,7 +275,12 @@ function grid(b = 0, t = 0, h = 0, w = 0, c = 0): PatchGrid {
 const toPatches = [0, 1, 3, 5, 2, 4];
 const toImages = [0, 1, 4, 2, 5, 3];
 
-function patches<D extends DType>(op: "patchify" | "unpatchify", x: Tensor<D>, sizes: PatchGrid, forward: boolean): Tensor<D> {
+function patches<D extends DType>(
+  op: "patchify" | "unpatchify",
+  x: Tensor<D>,
+  sizes: PatchGrid,
+  forward: boolean,
+): Tensor<D> {
   const [axes, from, shape] = forward
     ? [toPatches, sizes.images, sizes.tokens]
     : [toImages, sizes.patches, sizes.latents];

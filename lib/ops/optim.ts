@@ -13,34 +13,48 @@ import { div, minimum } from "./pointwise.js";
 
 const sumBytes = (...lists: (readonly Tensor[])[]) => lists.flat().reduce((sum, tensor) => sum + tensor.bytes, 0);
 
+function wrongCount(op: string, argument: string, seen: number, expected: number): HunyuanError<"INVALID_ARGUMENT"> {
+  return new HunyuanError(
+    "INVALID_ARGUMENT",
+    `${op}: ${argument} has ${seen} entries, expected ${expected}, one for each tensor`,
+    {
+      op,
+      argument,
+    },
+  );
+}
+
 /** Throws unless `values` has one dense tensor of the same shape for each of `params`. */
 function checkLike(op: string, name: string, values: readonly Tensor[], params: readonly Tensor[]): void {
-  if (values.length !== params.length) {
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${name} has ${values.length} tensors, expected ${params.length}`, {
-      op,
-      argument: name,
-    });
-  }
+  if (values.length !== params.length) throw wrongCount(op, name, values.length, params.length);
   values.forEach((value, i) => checkShapes(op, `${name}[${i}]`, value, params[i] as Tensor));
 }
 
 function checkShapes(op: string, name: string, value: Tensor, like: Tensor): void {
   if (sameShape(value.shape, like.shape)) return;
-  throw new HunyuanError("SHAPE_MISMATCH", `${op}: ${name} is ${showShape(value.shape)}, expected ${showShape(like.shape)}`, {
-    op,
-    argument: name,
-    shapes: [value.shape, like.shape],
-  });
+  throw new HunyuanError(
+    "SHAPE_MISMATCH",
+    `${op}: ${name} is ${showShape(value.shape)}, expected ${showShape(like.shape)}`,
+    {
+      op,
+      argument: name,
+      shapes: [value.shape, like.shape],
+    },
+  );
 }
 
 /** A strided view cannot be written by these ops, and a copy of it would not be the tensor that was meant. */
 function checkDense(op: string, name: string, values: readonly Tensor[]): void {
   values.forEach((value, i) => {
     if (value.isDense) return;
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${name}[${i}] is a strided view; only dense tensors are written in place`, {
-      op,
-      argument: name,
-    });
+    throw new HunyuanError(
+      "INVALID_ARGUMENT",
+      `${op}: ${name}[${i}] is a strided view; only dense tensors are written in place`,
+      {
+        op,
+        argument: name,
+      },
+    );
   });
 }
 
@@ -128,13 +142,23 @@ export function adamwStep(
   v: readonly Tensor[],
   options: AdamWOptions,
 ): void {
-  const { lr, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01, step, gradScale, masters = [] } = options;
+  const {
+    lr,
+    beta1 = 0.9,
+    beta2 = 0.999,
+    eps = 1e-8,
+    weightDecay = 0.01,
+    step,
+    gradScale,
+    masters = params.map(() => undefined),
+  } = options;
   if (!Number.isSafeInteger(step) || step < 1) {
     throw new HunyuanError("INVALID_ARGUMENT", `adamwStep: step is ${step}, expected a whole number ≥ 1`, {
       op: "adamwStep",
       argument: "step",
     });
   }
+  if (masters.length !== params.length) throw wrongCount("adamwStep", "masters", masters.length, params.length);
   if (params.length === 0) return;
   const given: Tensor[] = [];
   const masterOf = params.map((_, i) => {
@@ -231,5 +255,9 @@ const scaleInPlaceOp = defineOp({
 export function scaleInPlace(tensors: readonly Tensor[], factor: number | Tensor): void {
   if (tensors.length === 0) return;
   const attrs = typeof factor === "number" ? { factor } : { factor: 1 };
-  runOp<Record<never, never>>(scaleInPlaceOp, { tensors, scale: typeof factor === "number" ? undefined : factor }, attrs);
+  runOp<Record<never, never>>(
+    scaleInPlaceOp,
+    { tensors, scale: typeof factor === "number" ? undefined : factor },
+    attrs,
+  );
 }

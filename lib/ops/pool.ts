@@ -3,7 +3,7 @@ import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape } from "../tensor/shape.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { Tensor } from "../tensor/tensor.js";
 import { defineOp, one } from "./define.js";
 
 /** Along t, h, w; for the 2d forms the first is that of a single frame. */
@@ -97,9 +97,27 @@ export interface AvgPoolOptions<Sizes extends readonly number[]> extends PoolOpt
   readonly countIncludePad?: boolean;
 }
 
+/** Throws unless `value` is one whole number for each axis, within the limits. */
+function checkNumbers(
+  op: string,
+  argument: string,
+  value: readonly number[],
+  axes: number,
+  least: number,
+  most: (axis: number) => number,
+): void {
+  const fits = (n: number, i: number) => Number.isSafeInteger(n) && n >= least && n <= most(i);
+  if (Array.isArray(value) && value.length === axes && value.every(fits)) return;
+  const limit = least === 0 ? "between 0 and half the kernel" : "≥ 1";
+  const message = `${op}: ${argument} is [${String(value)}], expected ${axes} whole numbers ${limit}`;
+  throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument });
+}
+
 /** Checks the options and brings them to three axes. */
 function windowsOf(op: string, rank: number, x: Tensor, options: PoolOptions<readonly number[]>): Windows {
-  if (x.rank !== rank) {
+  const axes = rank - 2;
+  // What is no tensor is left to runOp, which says so.
+  if (x instanceof Tensor && x.rank !== rank) {
     const expected = rank === 5 ? "[B, T, H, W, C]" : "[B, H, W, C]";
     throw new HunyuanError("SHAPE_MISMATCH", `${op}: x is ${showShape(x.shape)}, expected ${expected}`, {
       op,
@@ -107,18 +125,11 @@ function windowsOf(op: string, rank: number, x: Tensor, options: PoolOptions<rea
       shapes: [x.shape],
     });
   }
-  const axes = rank - 2;
-  const { kernel, stride = kernel, padding = kernel.map(() => 0) } = options;
-  const check = (argument: string, value: readonly number[], allowed: (n: number, i: number) => boolean, rule: string) => {
-    if (Array.isArray(value) && value.length === axes && value.every((n, i) => Number.isSafeInteger(n) && allowed(n, i))) return;
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} is [${String(value)}], expected ${axes} whole numbers ${rule}`, {
-      op,
-      argument,
-    });
-  };
-  check("kernel", kernel, (n) => n >= 1, "≥ 1");
-  check("stride", stride, (n) => n >= 1, "≥ 1");
-  check("padding", padding, (n, i) => n >= 0 && 2 * n <= (kernel[i] as number), "between 0 and half the kernel");
+  const { kernel, stride = kernel, padding = new Array<number>(axes).fill(0) } = options;
+  const any = () => Number.POSITIVE_INFINITY;
+  checkNumbers(op, "kernel", kernel, axes, 1, any);
+  checkNumbers(op, "stride", stride, axes, 1, any);
+  checkNumbers(op, "padding", padding, axes, 0, (i) => (kernel[i] as number) / 2);
   const frame = rank === 5 ? [] : [1];
   return {
     kernel: [...frame, ...kernel],

@@ -14,7 +14,10 @@ import { defineOp } from "./define.js";
 const kinds = ["uniform", "normal"] as const;
 type Kind = (typeof kinds)[number];
 
-const written = (dtype: DType, shape: Shape, flops: number) => ({ bytes: bytesOf(dtype, sizeOf(shape)), flops: flops * sizeOf(shape) });
+const written = (dtype: DType, shape: Shape, flops: number) => ({
+  bytes: bytesOf(dtype, sizeOf(shape)),
+  flops: flops * sizeOf(shape),
+});
 
 const philoxOp = defineOp({
   name: "philox",
@@ -100,10 +103,14 @@ export interface RandomOptions<D extends FloatDType = FloatDType> {
   readonly generator?: TorchGenerator;
 }
 
-type Options<D extends FloatDType> = RandomOptions<D> & ({ readonly seed: number } | { readonly generator: TorchGenerator });
+type Options<D extends FloatDType> = RandomOptions<D> &
+  ({ readonly seed: number } | { readonly generator: TorchGenerator });
 
 function refuse(op: string, argument: string, expected: string, seen: unknown): HunyuanError<"INVALID_ARGUMENT"> {
-  return new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} must be ${expected}, got ${String(seen)}`, { op, argument });
+  return new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} must be ${expected}, got ${String(seen)}`, {
+    op,
+    argument,
+  });
 }
 
 function checkSeed(op: string, seed: unknown): number {
@@ -111,7 +118,12 @@ function checkSeed(op: string, seed: unknown): number {
   throw refuse(op, "seed", "a whole number ≥ 0 below 2^53", seed);
 }
 
-function random<D extends FloatDType>(op: string, kind: Kind, shape: Shape, options: RandomOptions<D>): Tensor<D | "f32"> {
+function random<D extends FloatDType>(
+  op: string,
+  kind: Kind,
+  shape: Shape,
+  options: RandomOptions<D>,
+): Tensor<D | "f32"> {
   checkShape(op, shape);
   const { dtype = "f32", device = defaultDevice(), rng = "philox", offset = 0, generator } = options;
   if (!floatDTypes.includes(dtype)) throw refuse(op, "dtype", `one of ${floatDTypes.join(", ")}`, dtype);
@@ -135,14 +147,23 @@ function fromTorch<D extends FloatDType>(
 ): Tensor<D> {
   // PyTorch's f64 numbers, and its uniform ones of 16 bits, come from other draws than these.
   if (dtype === "f64" || (kind === "uniform" && dtype !== "f32")) {
-    throw new HunyuanError("DTYPE_UNSUPPORTED", `${op}: PyTorch's generator gives f32${kind === "normal" ? ", bf16 and f16" : ""} here, not ${dtype}; cast() the result`, {
-      op,
-      argument: "dtype",
-      dtype,
-    });
+    throw new HunyuanError(
+      "DTYPE_UNSUPPORTED",
+      `${op}: PyTorch's generator gives f32${kind === "normal" ? ", bf16 and f16" : ""} here, not ${dtype}; cast() the result`,
+      {
+        op,
+        argument: "dtype",
+        dtype,
+      },
+    );
   }
   const { skip, kept } = generator.take(kind, sizeOf(shape));
-  return runOp<{ y: D }>(torchRandomOp, {}, { kind, seed: generator.seed % 2 ** 32, skip, kept, dtype, shape }, { device }).y;
+  return runOp<{ y: D }>(
+    torchRandomOp,
+    {},
+    { kind, seed: generator.seed % 2 ** 32, skip, kept, dtype, shape },
+    { device },
+  ).y;
 }
 
 /**

@@ -3,7 +3,7 @@ import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape } from "../tensor/shape.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { Tensor } from "../tensor/tensor.js";
 import { defineOp, one } from "./define.js";
 
 /** [B, T, H, W, C] made larger by whole factors. */
@@ -108,7 +108,8 @@ export function upsampleNearest<D extends FloatDType>(
   { firstFrame = true }: UpsampleOptions = {},
 ): Tensor<D> {
   const op = "upsampleNearest";
-  if (x.rank !== 5) throw badShape(op, x, "[B, T, H, W, C]");
+  // What is no tensor is left to runOp, which says so.
+  if (x instanceof Tensor && x.rank !== 5) throw badShape(op, x, "[B, T, H, W, C]");
   if (!Array.isArray(factors) || factors.length !== 3 || !factors.every((f) => Number.isSafeInteger(f) && f >= 1)) {
     const message = `${op}: factors are [${String(factors)}], expected three whole numbers ≥ 1`;
     throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "factors" });
@@ -139,12 +140,18 @@ export function resizeBilinear<D extends FloatDType>(
   { height, width, alignCorners = false, antialias = false }: ResizeOptions,
 ): Tensor<D> {
   const op = "resizeBilinear";
-  if (x.rank !== 4 && x.rank !== 5) throw badShape(op, x, "[B, H, W, C] or [B, T, H, W, C]");
-  for (const [argument, value] of [["height", height], ["width", width]] as const) {
+  for (const [argument, value] of [
+    ["height", height],
+    ["width", width],
+  ] as const) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
     const message = `${op}: ${argument} is ${String(value)}, expected a whole number ≥ 1`;
     throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument });
   }
-  if (x.shape.at(-3) === 0 || x.shape.at(-2) === 0) throw badShape(op, x, "height and width ≥ 1");
+  // What is no tensor is left to runOp, which says so.
+  if (x instanceof Tensor) {
+    if (x.rank !== 4 && x.rank !== 5) throw badShape(op, x, "[B, H, W, C] or [B, T, H, W, C]");
+    if (x.shape.at(-3) === 0 || x.shape.at(-2) === 0) throw badShape(op, x, "height and width ≥ 1");
+  }
   return runOp<{ y: D }>(resizeBilinearOp, { x }, { height, width, alignCorners, antialias }).y;
 }

@@ -6,7 +6,13 @@
  */
 import { HunyuanError } from "../runtime/errors.js";
 import { bytesOf, type DType } from "../tensor/dtype.js";
-import { asTensorGeometry, permuteGeometry, reshapeGeometry, selectGeometry, sliceGeometry } from "../tensor/geometry.js";
+import {
+  asTensorGeometry,
+  permuteGeometry,
+  reshapeGeometry,
+  selectGeometry,
+  sliceGeometry,
+} from "../tensor/geometry.js";
 import { recordView } from "../tensor/record-view.js";
 import { broadcastStrides, checkAxis, checkShape, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor, ViewGeometry } from "../tensor/tensor.js";
@@ -28,10 +34,14 @@ function inOneType(grads: readonly Tensor[]): readonly Tensor[] {
 
 function checkIndex(op: string, argument: string, value: number, low: number, high: number): void {
   if (Number.isInteger(value) && value >= low && value <= high) return;
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} is ${value}, expected a whole number in ${low} … ${high}`, {
-    op,
-    argument,
-  });
+  throw new HunyuanError(
+    "INVALID_ARGUMENT",
+    `${op}: ${argument} is ${value}, expected a whole number in ${low} … ${high}`,
+    {
+      op,
+      argument,
+    },
+  );
 }
 
 /**
@@ -90,7 +100,11 @@ function viewsAlong<D extends DType>(
   const size = x.shape[axis] as number;
   recordView(op, x, views, (grads) => {
     const given = grads.flatMap((grad, i) => (grad === undefined ? [] : [{ grad, start: starts[i] as number }]));
-    return placeParts(inOneType(given.map(({ grad }) => grad)), { axis, size, starts: given.map(({ start }) => start) });
+    return placeParts(inOneType(given.map(({ grad }) => grad)), {
+      axis,
+      size,
+      starts: given.map(({ start }) => start),
+    });
   });
   return views;
 }
@@ -107,7 +121,12 @@ export function select<D extends DType>(x: Tensor<D>, axis: number, index: numbe
   checkIndex("select", "index", index, -size, size - 1);
   const start = index < 0 ? index + size : index;
   const y = viewOrCopy(x, selectGeometry(x, along, start));
-  recordView("select", x, [y], ([dy]) => dy && placeParts([unsqueeze(dy, along)], { axis: along, size, starts: [start] }));
+  recordView(
+    "select",
+    x,
+    [y],
+    ([dy]) => dy && placeParts([unsqueeze(dy, along)], { axis: along, size, starts: [start] }),
+  );
   return y;
 }
 
@@ -128,11 +147,15 @@ function fillIn(x: Tensor, shape: Shape): Shape {
   checkShape("reshape", others);
   const full = open < 0 ? shape : shape.map((n, i) => (i === open ? x.size / Math.max(1, sizeOf(others)) : n));
   if (full.length <= 6 && full.every(Number.isInteger) && sizeOf(full) === x.size) return full;
-  throw new HunyuanError("SHAPE_MISMATCH", `reshape: ${showShape(x.shape)} has ${x.size} elements, ${showShape(shape)} takes another number`, {
-    op: "reshape",
-    argument: "shape",
-    shapes: [x.shape, shape],
-  });
+  throw new HunyuanError(
+    "SHAPE_MISMATCH",
+    `reshape: ${showShape(x.shape)} has ${x.size} elements, ${showShape(shape)} takes another number`,
+    {
+      op: "reshape",
+      argument: "shape",
+      shapes: [x.shape, shape],
+    },
+  );
 }
 
 function reshaped<D extends DType>(op: string, x: Tensor<D>, shape: Shape): Tensor<D> {
@@ -154,7 +177,11 @@ export function flatten<D extends DType>(x: Tensor<D>, first = 0, last = -1): Te
   const from = checkAxis("flatten", first, x.rank);
   const to = checkAxis("flatten", last, x.rank);
   checkIndex("flatten", "last", to, from, x.rank - 1);
-  return reshaped("flatten", x, [...x.shape.slice(0, from), sizeOf(x.shape.slice(from, to + 1)), ...x.shape.slice(to + 1)]);
+  return reshaped("flatten", x, [
+    ...x.shape.slice(0, from),
+    sizeOf(x.shape.slice(from, to + 1)),
+    ...x.shape.slice(to + 1),
+  ]);
 }
 
 /**
@@ -175,16 +202,29 @@ export function unsqueeze<D extends DType>(x: Tensor<D>, axis: number): Tensor<D
  * @throws SHAPE_MISMATCH when the axis has another size
  */
 export function squeeze<D extends DType>(x: Tensor<D>, axis?: number): Tensor<D> {
-  if (axis === undefined) return reshaped("squeeze", x, x.shape.filter((n) => n !== 1));
+  if (axis === undefined)
+    return reshaped(
+      "squeeze",
+      x,
+      x.shape.filter((n) => n !== 1),
+    );
   const at = checkAxis("squeeze", axis, x.rank);
   if (x.shape[at] !== 1) {
-    throw new HunyuanError("SHAPE_MISMATCH", `squeeze: axis ${at} of ${showShape(x.shape)} has ${x.shape[at]} elements, expected 1`, {
-      op: "squeeze",
-      argument: "axis",
-      shapes: [x.shape],
-    });
+    throw new HunyuanError(
+      "SHAPE_MISMATCH",
+      `squeeze: axis ${at} of ${showShape(x.shape)} has ${x.shape[at]} elements, expected 1`,
+      {
+        op: "squeeze",
+        argument: "axis",
+        shapes: [x.shape],
+      },
+    );
   }
-  return reshaped("squeeze", x, x.shape.filter((_, i) => i !== at));
+  return reshaped(
+    "squeeze",
+    x,
+    x.shape.filter((_, i) => i !== at),
+  );
 }
 
 /**
@@ -197,10 +237,14 @@ export function squeeze<D extends DType>(x: Tensor<D>, axis?: number): Tensor<D>
 export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]): Tensor<D> {
   const order = axes.map((axis) => checkAxis("permute", axis, x.rank));
   if (order.length !== x.rank || new Set(order).size !== x.rank) {
-    throw new HunyuanError("INVALID_ARGUMENT", `permute: ${showShape(axes)} is no order of the ${x.rank} axes of ${showShape(x.shape)}`, {
-      op: "permute",
-      argument: "axes",
-    });
+    throw new HunyuanError(
+      "INVALID_ARGUMENT",
+      `permute: ${showShape(axes)} is no order of the ${x.rank} axes of ${showShape(x.shape)}`,
+      {
+        op: "permute",
+        argument: "axes",
+      },
+    );
   }
   const y = viewOrCopy(x, permuteGeometry(x, order));
   const inverse = order.map((_, i) => order.indexOf(i));
@@ -233,13 +277,21 @@ export function broadcastTo<D extends DType>(x: Tensor<D>, shape: Shape): Tensor
   checkShape("broadcastTo", shape);
   const lead = shape.length - x.rank;
   if (lead < 0 || !x.shape.every((n, i) => n === shape[lead + i] || n === 1)) {
-    throw new HunyuanError("SHAPE_MISMATCH", `broadcastTo: ${showShape(x.shape)} does not broadcast to ${showShape(shape)}`, {
-      op: "broadcastTo",
-      argument: "shape",
-      shapes: [x.shape, shape],
-    });
+    throw new HunyuanError(
+      "SHAPE_MISMATCH",
+      `broadcastTo: ${showShape(x.shape)} does not broadcast to ${showShape(shape)}`,
+      {
+        op: "broadcastTo",
+        argument: "shape",
+        shapes: [x.shape, shape],
+      },
+    );
   }
-  const y = viewOrCopy(x, { shape: [...shape], strides: broadcastStrides(x.shape, x.strides, shape), offset: x.offset });
+  const y = viewOrCopy(x, {
+    shape: [...shape],
+    strides: broadcastStrides(x.shape, x.strides, shape),
+    offset: x.offset,
+  });
   const before = x.shape;
   recordView("broadcastTo", x, [y], ([dy]) => dy && (sameShape(dy.shape, before) ? dy : sumTo(dy, before)));
   return y;

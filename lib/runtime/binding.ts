@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { opsHash } from "./generated/ops-hash.js";
 import { HunyuanError } from "./errors.js";
+import { opsHash } from "./generated/ops-hash.js";
 
 /** What a promise of the addon resolves with when the work failed; turned into a HunyuanError by `throwFailure`. */
 export interface NativeFailure {

@@ -1,7 +1,8 @@
 /** A device: a queue of its own, memory of its own, and threads that do the work while the event loop goes on. */
 import { binding, type DeviceDescription, type NativeFailure } from "./binding.js";
-import { failureToError, statusToError } from "./failures.js";
+import { checkOptions, invalid } from "./check.js";
 import { HunyuanError } from "./errors.js";
+import { failureToError, statusToError } from "./failures.js";
 import { mailboxNumber, mailboxOf } from "./mailbox.js";
 
 export interface OpenDeviceOptions {
@@ -86,7 +87,7 @@ export class Device implements AsyncDisposable {
   /** Changes the memory limit (bytes). What is live stays, even above a new, smaller limit. */
   setMemoryLimit(bytes: number): void {
     this.#check("setMemoryLimit");
-    checkLimit(bytes);
+    checkLimit("setMemoryLimit", bytes);
     binding().setLimit(this.id, bytes);
   }
 
@@ -96,9 +97,10 @@ export class Device implements AsyncDisposable {
    * @throws the first error since the last sync that no `read()` has told yet.
    * @throws ABORTED when the signal fires: all work queued before this call that has not started is dropped.
    */
-  async sync({ signal }: WaitOptions = {}): Promise<void> {
+  async sync(options: WaitOptions = {}): Promise<void> {
     this.#check("sync");
-    await waitFor(this, "sync", () => binding().sync(this.id), signal);
+    checkOptions("sync", options);
+    await waitFor(this, "sync", () => binding().sync(this.id), options);
   }
 
   /**
@@ -125,8 +127,9 @@ export async function waitFor(
   device: Device,
   op: string,
   start: () => Promise<NativeFailure | undefined>,
-  signal: AbortSignal | undefined,
+  { signal }: WaitOptions,
 ): Promise<void> {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid(op, "signal", signal, "an AbortSignal");
   if (signal?.aborted) throw abortedError(op, signal);
   mailboxOf(16);
   const pending = start();
@@ -150,12 +153,9 @@ function abortedError(op: string, signal: AbortSignal): HunyuanError<"ABORTED"> 
 
 const openDevices = new Map<string, Device>();
 
-function checkLimit(bytes: number): void {
+function checkLimit(op: string, bytes: number): void {
   if (!(Number.isSafeInteger(bytes) && bytes > 0)) {
-    throw new HunyuanError("INVALID_ARGUMENT", `memoryLimit must be a whole number of bytes > 0, got ${bytes}`, {
-      op: "openDevice",
-      argument: "memoryLimit",
-    });
+    throw invalid(op, "memoryLimit", bytes, "a whole number of bytes > 0");
   }
 }
 
@@ -165,15 +165,12 @@ function checkLimit(bytes: number): void {
  *
  * @throws DEVICE_UNAVAILABLE with the reason (no driver, no such device, an instruction set this processor lacks).
  */
-export function openDevice(name = "cpu", { memoryLimit }: OpenDeviceOptions = {}): Device {
-  const [backend = "", index = "0"] = String(name).split(":");
-  if (memoryLimit !== undefined) checkLimit(memoryLimit);
-  if (!/^\d{1,4}$/.test(index)) {
-    throw new HunyuanError("INVALID_ARGUMENT", `openDevice: "${name}" is not like "cpu" or "cuda:0"`, {
-      op: "openDevice",
-      argument: "name",
-    });
-  }
+export function openDevice(name = "cpu", options: OpenDeviceOptions = {}): Device {
+  checkOptions("openDevice", options);
+  const { memoryLimit } = options;
+  const [, backend, index = "0"] = (typeof name === "string" && /^([a-z]{1,16})(?::(\d{1,4}))?$/.exec(name)) || [];
+  if (backend === undefined) throw invalid("openDevice", "name", name, 'one like "cpu" or "cuda:0"');
+  if (memoryLimit !== undefined) checkLimit("openDevice", memoryLimit);
   const opened = binding().openDevice(backend, Number(index), memoryLimit ?? 0);
   if (typeof opened !== "number") {
     throw new HunyuanError("DEVICE_UNAVAILABLE", `${name}: ${opened.error}`, { device: name, reason: opened.error });

@@ -1,26 +1,28 @@
 /** Runs one op: checks types and devices, makes the outputs, queues the record, and records the gradient. */
 import { binding } from "../runtime/binding.js";
+import { invalid } from "../runtime/check.js";
 import type { Device } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { statusToError } from "../runtime/failures.js";
 import { mailboxNumber } from "../runtime/mailbox.js";
-import { bytesOf, type DType } from "./dtype.js";
+import { checkDevice } from "./check.js";
+import type { DType } from "./dtype.js";
 import { recordGradient } from "./grad-record.js";
 import type {
   AttrInput,
-  Attrs,
   AttrSpec,
   AttrSpecs,
-  Inputs,
+  Attrs,
   InputSpec,
   InputSpecs,
+  Inputs,
   InputTensor,
   KernelView,
   Op,
   OutputSpec,
 } from "./op.js";
 import { doublesOfTensor, RecordWriter } from "./record.js";
-import { sameShape, showShape, sizeOf } from "./shape.js";
+import { isAddressable, sameShape, showShape } from "./shape.js";
 import { recordingOff } from "./tape.js";
 import { denseTensor, Tensor } from "./tensor.js";
 
@@ -46,6 +48,7 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   options: RunOptions = {},
 ): { readonly [K in keyof R]: Tensor<R[K]> } {
   const device = checkInputs(op, inputs, options.device);
+  for (let i = 0; i < op.attrNames.length; i++) checkAttr(op, op.attrNames[i] as string, attrs);
   if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && inputsNeedGrad(inputs)) {
     throw new HunyuanError(
       "GRADIENT_UNAVAILABLE",
@@ -78,6 +81,7 @@ function inputsNeedGrad(inputs: { readonly [name: string]: InputTensor }): boole
 }
 
 function checkInputs(op: Op, inputs: { readonly [name: string]: InputTensor }, chosen: Device | undefined): Device {
+  if (chosen !== undefined) checkDevice(op.name, chosen);
   let device = chosen;
   for (const name of op.inputNames) {
     const spec = op.inputs[name] as InputSpec;
@@ -115,12 +119,30 @@ function checkTensor(op: Op, name: string, spec: InputSpec, value: unknown, devi
 }
 
 function notATensor(op: Op, name: string, value: unknown): HunyuanError<"INVALID_ARGUMENT"> {
-  const seen = value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
-  const expected = op.inputs[name]?.kind === "list" ? "an array of tensors" : "a tensor";
-  return new HunyuanError("INVALID_ARGUMENT", `${op.name}: ${name} must be ${expected}, got ${seen}`, {
-    op: op.name,
-    argument: name,
-  });
+  return invalid(op.name, name, value, op.inputs[name]?.kind === "list" ? "an array of tensors" : "a tensor");
+}
+
+/** What native code reads as a whole number, a flag or a name must be one: it cannot tell. */
+function checkAttr(op: Op, name: string, attrs: { readonly [name: string]: unknown }): void {
+  const spec = op.attrs[name] as AttrSpec;
+  const value = attrs[name];
+  if (spec === "f64") {
+    if (typeof value !== "number") throw invalid(op.name, name, value, "a number");
+  } else if (spec === "i64") {
+    if (!Number.isSafeInteger(value)) throw invalid(op.name, name, value, "a whole number");
+  } else if (spec === "bool") {
+    if (typeof value !== "boolean") throw invalid(op.name, name, value, "true or false");
+  } else if (spec === "i64[]") {
+    if (!isWholes(value)) throw invalid(op.name, name, value, "an array of whole numbers");
+  } else if (typeof value !== "string" || !spec.includes(value)) {
+    throw invalid(op.name, name, value, spec.join(", "));
+  }
+}
+
+function isWholes(value: unknown): boolean {
+  if (!Array.isArray(value)) return false;
+  for (let i = 0; i < value.length; i++) if (!Number.isSafeInteger(value[i])) return false;
+  return true;
 }
 
 const noCopies: readonly Tensor[] = [];
@@ -223,7 +245,8 @@ function countAttrs(op: Op, attrs: { readonly [name: string]: AttrInput }): numb
 }
 
 /** A given output must be what the op would have made: kernels walk it by its own geometry. */
-function checkInto(op: Op, name: string, into: Tensor, { dtype, shape }: OutputSpec): Tensor {
+function checkInto(op: Op, name: string, into: unknown, { dtype, shape }: OutputSpec): Tensor {
+  if (!(into instanceof Tensor)) throw invalid(op.name, `into (${name})`, into, "a tensor");
   if (into.dtype === dtype && sameShape(into.shape, shape)) return into;
   throw new HunyuanError(
     "SHAPE_MISMATCH",
@@ -233,10 +256,10 @@ function checkInto(op: Op, name: string, into: Tensor, { dtype, shape }: OutputS
 }
 
 function checkOutput(op: Op, spec: OutputSpec): OutputSpec {
-  if (!Number.isSafeInteger(bytesOf(spec.dtype, sizeOf(spec.shape)))) {
+  if (!isAddressable(spec.shape)) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
-      `${op.name}: the result ${showShape(spec.shape)} would have 2^53 bytes or more`,
+      `${op.name}: the result ${showShape(spec.shape)} would have 2^50 elements or more`,
       {
         op: op.name,
         shapes: [spec.shape],

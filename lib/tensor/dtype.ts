@@ -1,4 +1,5 @@
 /** Element types. The order is that of native/core/dtype.h: the code of a type is its position here. */
+import { checkOneOf, invalid } from "../runtime/check.js";
 
 interface DTypeInfo {
   /** Elements in a block; sizes are computed only through blocks, so that quantised types fit later. */
@@ -53,10 +54,20 @@ export function isFloat(dtype: DType): dtype is FloatDType {
   return dtypes[dtype].kind === "float" && dtype !== "f8e4m3";
 }
 
-/** Bytes that `elements` values of this type take. */
+/**
+ * Bytes that `elements` values of this type take.
+ *
+ * @throws INVALID_ARGUMENT
+ */
 export function bytesOf(dtype: DType, elements: number): number {
+  if (!(isDType(dtype) && typeof elements === "number" && elements >= 0)) refuse(dtype, elements);
   const { blockElements, blockBytes } = dtypes[dtype];
   return Math.ceil(elements / blockElements) * blockBytes;
+}
+
+function refuse(dtype: unknown, elements: unknown): never {
+  checkOneOf("bytesOf", "dtype", dtype, dtypeNames);
+  throw invalid("bytesOf", "elements", elements, "a number ≥ 0");
 }
 
 /** What `read()` gives for each type. f16 and bf16 come widened, since JavaScript has no arrays for them. */

@@ -1,5 +1,5 @@
 /** Puts an op that has just run on the tape: what it saved, and where its inputs came from. */
-import type { Attrs, AttrSpecs, GradContext, InputSpec, InputSpecs, InputTensor, Op, OutputSpec } from "./op.js";
+import type { AttrSpecs, Attrs, GradContext, InputSpec, InputSpecs, InputTensor, Op, OutputSpec } from "./op.js";
 import type { Owner } from "./ownership.js";
 import type { Edge, GradNode } from "./tape.js";
 import { retainNode } from "./tape.js";

@@ -1,12 +1,14 @@
 /** From JavaScript's data to tensors: numbers, nested arrays, typed arrays, ndarrays and raw bytes. */
+import { isAnyArrayBuffer, isSharedArrayBuffer } from "node:util/types";
 import type { NdArray } from "ndarray";
 import { binding } from "../runtime/binding.js";
 import { type Device, defaultDevice } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { statusToError } from "../runtime/failures.js";
-import { bytesOf, type DType, dtypeNames, hostArray, hostDType, isDType } from "./dtype.js";
+import { checkDevice, checkDTypeName, checkOptions, checkWholes, invalid, seen } from "./check.js";
+import { bytesOf, type DType, hostArray, hostDType } from "./dtype.js";
 import { topOwner } from "./ownership.js";
-import { checkShape, type Shape, showShape, sizeOf } from "./shape.js";
+import { checkShape, maxRank, type Shape, showShape, sizeOf } from "./shape.js";
 import { denseTensor, Tensor } from "./tensor.js";
 
 type TypedArray =
@@ -43,9 +45,11 @@ export interface TensorOptions<D extends DType = DType> {
 export function tensor(data: TensorData): Tensor;
 export function tensor<D extends DType>(data: TensorData, options: TensorOptions<D> & { readonly dtype: D }): Tensor<D>;
 export function tensor(data: TensorData, options?: TensorOptions): Tensor;
-export function tensor(data: TensorData, { dtype, device = defaultDevice(), shape }: TensorOptions = {}): Tensor {
-  if (dtype !== undefined && !isDType(dtype))
-    throw refuse(`dtype must be one of ${dtypeNames.join(", ")}, got ${String(dtype)}`, "dtype");
+export function tensor(data: TensorData, options: TensorOptions = {}): Tensor {
+  checkOptions("tensor", options);
+  const { dtype, device = defaultDevice(), shape } = options;
+  if (dtype !== undefined) checkDTypeName("tensor", dtype);
+  checkDevice("tensor", device);
   if (shape !== undefined) checkShape("tensor", shape);
   const host = fromHost(data, shape);
   const as = dtype ?? host.dtype;
@@ -58,21 +62,45 @@ export function tensor(data: TensorData, { dtype, device = defaultDevice(), shap
   return narrow;
 }
 
-/** A tensor from bytes as they lie in memory or in a file, little-endian, any dtype. */
+/**
+ * A tensor from bytes as they lie in memory or in a file, little-endian, any dtype.
+ *
+ * @throws INVALID_ARGUMENT
+ */
 export function fromBytes<D extends DType>(
   bytes: ArrayBufferView | ArrayBuffer,
-  { dtype, shape, device = defaultDevice() }: { readonly dtype: D; readonly shape: Shape; readonly device?: Device },
+  options: { readonly dtype: D; readonly shape: Shape; readonly device?: Device },
 ): Tensor<D> {
-  if (!isDType(dtype)) throw refuse(`dtype must be one of ${dtypeNames.join(", ")}, got ${String(dtype)}`, "dtype");
-  checkShape("fromBytes", shape);
-  const view = ArrayBuffer.isView(bytes) ? bytes : new Uint8Array(bytes);
-  if (view.byteLength !== bytesOf(dtype, sizeOf(shape))) {
-    throw refuse(
-      `${showShape(shape)} ${dtype} takes ${bytesOf(dtype, sizeOf(shape))} bytes, got ${view.byteLength}`,
-      "bytes",
-    );
+  const op = "fromBytes";
+  checkOptions(op, options);
+  const { dtype, shape, device = defaultDevice() } = options;
+  checkDTypeName(op, dtype);
+  checkShape(op, shape);
+  checkDevice(op, device);
+  if (!ArrayBuffer.isView(bytes) && !isAnyArrayBuffer(bytes)) {
+    throw invalid(op, "bytes", bytes, "an ArrayBuffer or a view of one");
   }
-  return uploadBytes(view, dtype, shape, device);
+  const view = viewOf(op, "bytes", bytes);
+  const expected = bytesOf(dtype, sizeOf(shape));
+  if (view.byteLength !== expected) {
+    const message = `${op}: bytes has ${view.byteLength} bytes, expected ${expected} for ${dtype} ${showShape(shape)}`;
+    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "bytes" });
+  }
+  return uploadBytes(view, dtype, [...shape], device);
+}
+
+/** Throws when the memory has gone to a worker; copies when it is shared, since others may write while it is uploaded. */
+function viewOf(op: string, argument: string, bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
+  const view = ArrayBuffer.isView(bytes) ? bytes : undefined;
+  const buffer = view?.buffer ?? (bytes as ArrayBufferLike);
+  try {
+    const all = view === undefined ? new Uint8Array(buffer) : new Uint8Array(buffer, view.byteOffset, view.byteLength);
+    return isSharedArrayBuffer(buffer) ? all.slice() : all;
+  } catch (cause) {
+    // Nothing asks a buffer of Node 20 whether it is detached.
+    const message = `${op}: ${argument} has lost its memory: its buffer is detached (transferred) or was made smaller`;
+    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument }, { cause });
+  }
 }
 
 interface HostData {
@@ -96,24 +124,17 @@ function fromHost(data: unknown, shape: Shape | undefined): HostData {
   if (sizeOf(shape) !== nested.values.length) {
     throw refuse(`${nested.values.length} values do not fill ${showShape(shape)}`, "shape");
   }
-  return { ...nested, shape };
+  return { ...nested, shape: [...shape] };
 }
 
 function fromTyped(data: ArrayBufferView, shape: Shape | undefined): HostData {
+  if (data instanceof DataView) throw refuse("a DataView has no element type; use fromBytes()", "data");
+  viewOf("tensor", "data", data);
   const values = data as TypedArray;
-  if (
-    data instanceof DataView ||
-    (values.length === 0 && (data.buffer as ArrayBuffer & { detached?: boolean }).detached === true)
-  ) {
-    throw refuse(
-      data instanceof DataView ? "a DataView has no element type" : "the array's buffer is detached",
-      "data",
-    );
-  }
   if (shape !== undefined && sizeOf(shape) !== values.length) {
     throw refuse(`${values.length} values do not fill ${showShape(shape)}`, "shape");
   }
-  const as = shape ?? [values.length];
+  const as = shape === undefined ? [values.length] : [...shape];
   if (values instanceof Float32Array) return { dtype: "f32", shape: as, values };
   if (values instanceof Float64Array) return { dtype: "f64", shape: as, values };
   if (values instanceof BigInt64Array) return { dtype: "i64", shape: as, values };
@@ -122,7 +143,7 @@ function fromTyped(data: ArrayBufferView, shape: Shape | undefined): HostData {
   if (values instanceof Int8Array || values instanceof Int16Array || values instanceof Uint16Array) {
     return { dtype: "i32", shape: as, values: Int32Array.from(values) };
   }
-  throw refuse(`${(data as object).constructor.name} has no tensor type; convert it first`, "data");
+  throw refuse("this kind of typed array has no tensor type; convert it to one of f32, f64, i32, i64, u8", "data");
 }
 
 function isNdArray(data: unknown): data is NdArray {
@@ -132,14 +153,17 @@ function isNdArray(data: unknown): data is NdArray {
 }
 
 function fromNdArray(array: NdArray): HostData {
+  checkNdArray(array);
   const shape = [...array.shape];
-  checkShape("tensor", shape);
   const source = array.data as ArrayLike<number | bigint>;
   const flat = new Array<number | bigint>(sizeOf(shape));
   const index = new Array<number>(shape.length).fill(0);
   let offset = array.offset;
   for (let i = 0; i < flat.length; i++) {
-    flat[i] = source[offset] ?? 0;
+    const value: unknown = source[offset];
+    if (typeof value !== "number" && typeof value !== "bigint")
+      throw refuse(`values must be numbers, got ${seen(value)}`, "data");
+    flat[i] = value;
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       const step = array.stride[axis] as number;
       index[axis] = (index[axis] as number) + 1;
@@ -157,9 +181,28 @@ function fromNdArray(array: NdArray): HostData {
   };
 }
 
+/** Throws unless every element lies inside `data`. Repeated elements (strides of 0) may be no more than there are. */
+function checkNdArray({ shape, stride, offset, data }: NdArray): void {
+  checkShape("tensor", shape);
+  if (!Array.isArray(data) && !ArrayBuffer.isView(data))
+    throw refuse("an ndarray's data must be an array or a typed array", "data");
+  const { length } = data as ArrayLike<unknown>;
+  checkWholes("tensor", "the ndarray's stride", stride, shape.length, -length);
+  let [first, last] = [offset, offset];
+  shape.forEach((n, axis) => {
+    const reach = (n - 1) * (stride[axis] as number);
+    if (reach < 0) first += reach;
+    else last += reach;
+  });
+  const size = sizeOf(shape);
+  if (Number.isSafeInteger(offset) && size <= length && (size === 0 || (first >= 0 && last < length))) return;
+  throw refuse(`an ndarray of ${showShape(shape)} does not lie inside its data of ${length} elements`, "data");
+}
+
 function fromNested(data: unknown): HostData {
   const shape: number[] = [];
-  for (let level = data; Array.isArray(level); level = level[0]) shape.push(level.length);
+  // One level too many is enough to refuse: an array that contains itself has no last one.
+  for (let level = data; Array.isArray(level) && shape.length <= maxRank; level = level[0]) shape.push(level.length);
   checkShape("tensor", shape);
   const flat: Scalar[] = [];
   const walk = (value: unknown, depth: number) => {
@@ -172,10 +215,7 @@ function fromNested(data: unknown): HostData {
     } else if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") {
       flat.push(value);
     } else {
-      throw refuse(
-        `values must be numbers, booleans or bigints, got ${value === null ? "null" : typeof value}`,
-        "data",
-      );
+      throw refuse(`values must be numbers, booleans or bigints, got ${seen(value)}`, "data");
     }
   };
   walk(data, 0);
@@ -187,8 +227,7 @@ function fromNested(data: unknown): HostData {
 }
 
 function arrayOf(dtype: DType, flat: readonly Scalar[]): TypedArray {
-  if (dtype === "i64")
-    return BigInt64Array.from(flat, (value) => (typeof value === "bigint" ? value : toBigInt(Number(value))));
+  if (dtype === "i64") return BigInt64Array.from(flat, toBigInt);
   const array: TypedArray =
     dtype === "f64"
       ? new Float64Array(flat.length)
@@ -197,9 +236,12 @@ function arrayOf(dtype: DType, flat: readonly Scalar[]): TypedArray {
   return array;
 }
 
-function toBigInt(value: number): bigint {
-  if (!Number.isInteger(value)) throw refuse(`i64 takes whole numbers, got ${value}`, "data");
-  return BigInt(value);
+function toBigInt(value: Scalar): bigint {
+  if (typeof value === "number" && !Number.isInteger(value))
+    throw refuse(`i64 takes whole numbers, got ${value}`, "data");
+  const big = BigInt(value);
+  if (BigInt.asIntN(64, big) !== big) throw refuse(`i64 takes numbers from −2^63 to 2^63 − 1, got ${value}`, "data");
+  return big;
 }
 
 /** The values in another host type, as JavaScript converts (booleans become 0 and 1). */

@@ -2,9 +2,11 @@
  * Scopes own the tensors born in them. `scope(fn)` disposes of all but what fn returns; `using s = scope()` of all but
  * what `s.keep` took out. Scopes are synchronous: a tensor that must survive an await is returned or kept first.
  */
+import { checkFunction } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
-import { Tensor } from "./tensor.js";
+import { checkTensor } from "./check.js";
 import { type Owner, popOwner, pushOwner, topOwner } from "./ownership.js";
+import { Tensor } from "./tensor.js";
 
 const acrossAwait = () =>
   new HunyuanError(
@@ -38,6 +40,7 @@ export class Scope implements Owner, Disposable {
   /** Hands a tensor of this scope to the scope around it (or to nobody: then dispose of it yourself). */
   keep<T extends Tensor>(tensor: T): T {
     if (this.#state === "stale") throw acrossAwait();
+    checkTensor("keep", "tensor", tensor);
     if (this.#born.has(tensor)) tensor.moveTo(this.#outer());
     return tensor;
   }
@@ -76,6 +79,7 @@ export class Scope implements Owner, Disposable {
 export function scope(): Scope;
 export function scope<T>(fn: (scope: Scope) => T): T;
 export function scope<T>(fn?: (scope: Scope) => T): T | Scope {
+  if (fn !== undefined) checkFunction("scope", "fn", fn);
   const opened = new Scope();
   if (fn === undefined) {
     queueMicrotask(() => opened.expire());
@@ -95,10 +99,20 @@ function isThenable(value: unknown): boolean {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
-function keepAll(scope: Scope, value: unknown): void {
-  if (value instanceof Tensor) scope.keep(value);
-  else if (Array.isArray(value)) for (const item of value) keepAll(scope, item);
-  else if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-    for (const item of Object.values(value)) keepAll(scope, item);
+function keepAll(scope: Scope, result: unknown): void {
+  if (result instanceof Tensor) {
+    if (scope.owns(result)) scope.keep(result);
+    return;
+  }
+  // A list to work off, and each container once: results may be deep, and may contain themselves.
+  const found = new Set([result]);
+  for (const value of found) {
+    if (value instanceof Tensor) {
+      if (scope.owns(value)) scope.keep(value);
+    } else if (Array.isArray(value)) {
+      for (const item of value) if (typeof item === "object") found.add(item);
+    } else if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+      for (const item of Object.values(value)) if (typeof item === "object") found.add(item);
+    }
   }
 }

@@ -1,10 +1,14 @@
 /** Shapes and strides: plain arrays of numbers, checked once where they come in. */
+import { invalid, seen } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
 
 export type Shape = readonly number[];
 
 /** Axes that native code can walk (native/core/tensor_view.h). */
 export const maxRank = 6;
+
+/** Elements, dimensions and strides stay below this, so that no product with an element's size leaves the range of int64. */
+const maxElements = 2 ** 50;
 
 export function sizeOf(shape: Shape): number {
   let n = 1;
@@ -38,31 +42,34 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return true;
 }
 
+/** Whether native code takes the shape: its strides must fit too, also where an axis is empty and there are no elements. */
+export function isAddressable(shape: Shape): boolean {
+  let extent = 1;
+  for (let i = 0; i < shape.length; i++) extent *= Math.max(1, shape[i] as number);
+  return extent < maxElements;
+}
+
 export function showShape(shape: Shape): string {
   return `[${shape.join(", ")}]`;
 }
 
-/** Throws unless `shape` is an array of at most 6 whole numbers ≥ 0 whose product is a safe integer. */
+/** Throws unless `shape` is an array of at most 6 whole numbers ≥ 0 whose product (of those above 0) is below 2^50. */
 export function checkShape(op: string, shape: unknown): asserts shape is Shape {
-  const ok =
-    Array.isArray(shape) &&
-    shape.length <= maxRank &&
-    shape.every((n) => Number.isSafeInteger(n) && n >= 0) &&
-    Number.isSafeInteger(sizeOf(shape));
-  if (!ok) {
-    const seen = Array.isArray(shape) ? `[${shape.map(String).join(", ")}]` : typeof shape;
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `${op}: shape must be at most ${maxRank} whole numbers ≥ 0 with a product below 2^53, got ${seen}`,
-      { op, argument: "shape" },
-    );
-  }
+  if (Array.isArray(shape) && shape.length <= maxRank && areSizes(shape) && isAddressable(shape)) return;
+  throw invalid(op, "shape", shape, `at most ${maxRank} whole numbers ≥ 0 with a product below 2^50`);
+}
+
+function areSizes(shape: readonly unknown[]): shape is Shape {
+  // By index: `every` would step over the holes of a sparse array.
+  for (let i = 0; i < shape.length; i++)
+    if (!(Number.isSafeInteger(shape[i]) && (shape[i] as number) >= 0)) return false;
+  return true;
 }
 
 /** Turns a possibly negative axis into 0 … rank−1. */
 export function checkAxis(op: string, axis: unknown, rank: number): number {
   if (typeof axis !== "number" || !Number.isInteger(axis) || axis < -rank || axis >= rank) {
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: axis ${String(axis)} is outside −${rank} … ${rank - 1}`, {
+    throw new HunyuanError("INVALID_ARGUMENT", `${op}: axis ${seen(axis)} is outside −${rank} … ${rank - 1}`, {
       op,
       argument: "axis",
     });

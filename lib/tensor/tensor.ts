@@ -1,13 +1,14 @@
 /** The tensor: a handle to storage on a device, with a type, a shape and strides. Ops are functions (lib/ops). */
 import { inspect } from "node:util";
 import { binding } from "../runtime/binding.js";
+import { checkOptions } from "../runtime/check.js";
 import { type Device, type WaitOptions, waitFor } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { statusToError } from "../runtime/failures.js";
 import { bytesOf, type DType, type HostArrays, hostArray, hostDType } from "./dtype.js";
 import { type Owner, topOwner } from "./ownership.js";
 import { denseStrides, isDense, type Shape, showShape, sizeOf } from "./shape.js";
-import { type GradNode, Leaf, releaseNode, retainNode } from "./tape.js";
+import { type GradNode, type Leaf, releaseNode, retainNode } from "./tape.js";
 
 /** What the finalizer of a forgotten tensor still knows of it. */
 interface Remains {
@@ -165,7 +166,8 @@ export class Tensor<D extends DType = DType> implements Disposable {
    * @throws the error of the op that failed on the way to this tensor, whichever op that was.
    * @throws ABORTED when the signal fires: the queued ops that lead to this tensor, and no others, are dropped.
    */
-  async read({ signal }: WaitOptions = {}): Promise<HostArrays[D]> {
+  async read(options: WaitOptions = {}): Promise<HostArrays[D]> {
+    checkOptions("read", options);
     if (this.#disposed) throw disposedError("read");
     // f16, bf16 and f8 widen on the device: JavaScript has no arrays for them, and the event loop no time.
     const as = hostDType(this.dtype);
@@ -173,7 +175,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     try {
       const bytes = hostBytes(dense.bytes);
       const start = bytesOf(as, dense.offset);
-      await waitFor(this.device, "read", () => binding().download(this.device.id, dense.handle, start, bytes), signal);
+      await waitFor(this.device, "read", () => binding().download(this.device.id, dense.handle, start, bytes), options);
       return hostArray(this.dtype, bytes);
     } finally {
       if (dense !== this) dense.dispose();
@@ -190,6 +192,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
 
   /** The single element of a tensor of size 1, as a number. */
   async item(options: WaitOptions = {}): Promise<number> {
+    if (this.#disposed) throw disposedError("item");
     if (this.size !== 1) {
       throw new HunyuanError("SHAPE_MISMATCH", `item: expected one element, got ${showShape(this.shape)}`, {
         op: "item",

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
+
+#include "core/guard.h"
 
 namespace hn {
 namespace {
@@ -10,6 +13,9 @@ constexpr size_t kSmallest = 256;
 constexpr size_t kLargeStep = size_t{64} << 10;
 
 }  // namespace
+
+Allocator::Allocator(const BackendTable& table, void* device, uint64_t limit)
+    : table_(table), device_(device), guarded_(table.host_memory && guard::wanted()), limit_(limit) {}
 
 size_t Allocator::rounded(size_t bytes) {
   if (bytes <= kSmallest) return kSmallest;
@@ -53,7 +59,18 @@ void Allocator::add_live(size_t bytes) {
 }
 
 Status Allocator::allocate(Lane lane, size_t bytes, Block* out) {
-  const size_t size = rounded(bytes);
+  if (!guarded_) {
+    HN_RETURN_IF_ERROR(allocate_rounded(lane, rounded(bytes), out));
+  } else {
+    HN_RETURN_IF_ERROR(allocate_rounded(lane, rounded(bytes + 2 * guard::kZone), out));
+    out->data = static_cast<char*>(out->data) + guard::kZone;
+    guard::arm(out->data, bytes);
+  }
+  out->asked = bytes;
+  return {};
+}
+
+Status Allocator::allocate_rounded(Lane lane, size_t size, Block* out) {
   std::vector<Block> evicted;
   {
     platform::Lock lock(mutex_);
@@ -80,8 +97,22 @@ Status Allocator::allocate(Lane lane, size_t bytes, Block* out) {
   return status;
 }
 
+bool Allocator::check_guards(const Block& block) {
+  if (!guarded_ || !block.data || guard::check_and_mend(block.data, block.asked)) return true;
+  platform::Lock lock(mutex_);
+  ++guard_violations_;
+  return false;
+}
+
+uint64_t Allocator::take_unexplained_violations() {
+  platform::Lock lock(mutex_);
+  return std::exchange(unexplained_violations_, 0);
+}
+
 void Allocator::release(Lane home, unsigned used_lanes, Block block) {
   if (!block.data) return;
+  const bool damaged = !check_guards(block);
+  if (guarded_) block.data = static_cast<char*>(block.data) - guard::kZone;
   for (int other = 0; other < kLaneCount; ++other) {
     if (other == home || !(used_lanes >> other & 1)) continue;
     // A failure here means that the device is lost; the next wait tells it.
@@ -91,6 +122,7 @@ void Allocator::release(Lane home, unsigned used_lanes, Block block) {
     table_.event_free(device_, event);
   }
   platform::Lock lock(mutex_);
+  unexplained_violations_ += damaged ? 1 : 0;
   live_ -= block.bytes;
   cached_ += block.bytes;
   if (block.bytes < kLargeFrom) {
@@ -168,7 +200,7 @@ void Allocator::set_limit(uint64_t bytes) {
 
 MemoryCounters Allocator::counters() const {
   platform::Lock lock(mutex_);
-  return {live_, cached_, peak_, limit_, workspace_};
+  return {live_, cached_, peak_, limit_, workspace_, guard_violations_};
 }
 
 }  // namespace hn

@@ -18,7 +18,8 @@ namespace hn {
 
 struct Block {
   void* data = nullptr;
-  size_t bytes = 0;  // as rounded
+  size_t bytes = 0;  // as rounded, guard zones included
+  size_t asked = 0;
 };
 
 struct MemoryCounters {
@@ -27,11 +28,12 @@ struct MemoryCounters {
   uint64_t peak;       // the largest `live` so far
   uint64_t limit;      // what live + cached may not pass
   uint64_t workspace;  // the part of `live` that running kernels asked for
+  uint64_t guard_violations;
 };
 
 class Allocator {
  public:
-  Allocator(const BackendTable& table, void* device, uint64_t limit) : table_(table), device_(device), limit_(limit) {}
+  Allocator(const BackendTable& table, void* device, uint64_t limit);
   ~Allocator() { trim(); }
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -51,6 +53,13 @@ class Allocator {
   void set_limit(uint64_t bytes);
   MemoryCounters counters() const;
 
+  /// Whether blocks have guard zones (guard.h). `release` checks them too, but only here the one who writes is known.
+  bool guarded() const { return guarded_; }
+  /// False when something was written beside the block since the last look; counts it. A block without memory is fine.
+  bool check_guards(const Block& block);
+  /// Damage that `release` found since the last call, when nobody can tell any more who did it.
+  uint64_t take_unexplained_violations();
+
   static size_t rounded(size_t bytes);
 
  private:
@@ -62,6 +71,7 @@ class Allocator {
     std::multimap<size_t, void*> large;
   };
 
+  Status allocate_rounded(Lane lane, size_t size, Block* out);
   static int bin_of(size_t rounded_bytes);
   static size_t bytes_of_bin(int bin);
   bool take_cached(Pool& pool, size_t bytes, Block* out);
@@ -72,9 +82,11 @@ class Allocator {
 
   const BackendTable& table_;
   void* const device_;
+  const bool guarded_;
   mutable platform::Mutex mutex_;
   Pool pools_[kLaneCount];
   uint64_t live_ = 0, cached_ = 0, peak_ = 0, limit_, workspace_ = 0;
+  uint64_t guard_violations_ = 0, unexplained_violations_ = 0;
 };
 
 }  // namespace hn

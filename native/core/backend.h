@@ -68,6 +68,10 @@ struct BackendTable {
   Status (*event_wait)(void* device, void* event);
   Status (*lane_wait)(void* device, Lane lane, void* event);
   void (*event_free)(void* device, void* event);
+
+  /// Whether blocks are memory of this process and a launch is done when it returns: then core can look at what a
+  /// kernel read and wrote (guard.h, recorder.h).
+  bool host_memory;
 };
 
 using BackendTableFn = const BackendTable* (*)();

@@ -6,6 +6,8 @@ namespace hn {
 
 Status Device::open(const BackendTable& table, int32_t index, uint64_t limit, CompletionSink sink,
                     std::unique_ptr<Device>* out) {
+  Recorder* recorder = nullptr;
+  HN_RETURN_IF_ERROR(Recorder::find(table, &recorder));
   void* device = nullptr;
   HN_RETURN_IF_ERROR(table.open(index, &device));
   if (limit == 0) {
@@ -13,15 +15,16 @@ Status Device::open(const BackendTable& table, int32_t index, uint64_t limit, Co
     table.describe(device, &info);
     limit = info.default_limit_bytes;
   }
-  out->reset(new Device(table, device, limit, sink));
+  out->reset(new Device(table, device, limit, sink, recorder));
   return {};
 }
 
-Device::Device(const BackendTable& table, void* device, uint64_t limit, CompletionSink sink)
+Device::Device(const BackendTable& table, void* device, uint64_t limit, CompletionSink sink, Recorder* recorder)
     : table_(table),
       device_(device),
       memory_(table, device, limit),
       completions_(table, device, sink),
+      recorder_(recorder),
       aborted_(make_error(Code::aborted, "", "aborted")),
       closed_(make_error(Code::disposed, "", "the device was closed")) {
   for (int lane = 0; lane < kLaneCount; ++lane) {

@@ -11,6 +11,7 @@
 #include "core/completion.h"
 #include "core/handle_table.h"
 #include "core/lane_queue.h"
+#include "core/recorder.h"
 
 namespace hn {
 
@@ -78,7 +79,7 @@ class Device {
  private:
   friend class Execution;
 
-  Device(const BackendTable& table, void* device, uint64_t limit, CompletionSink sink);
+  Device(const BackendTable& table, void* device, uint64_t limit, CompletionSink sink, Recorder* recorder);
 
   // submit.cc
   Answer draft(Lane lane, RecordKind kind, Record** out);
@@ -106,6 +107,7 @@ class Device {
   void* const device_;
   Allocator memory_;
   CompletionThread completions_;
+  Recorder* const recorder_;  // null unless op calls are to be recorded
   LaneState lanes_[kLaneCount];
   const ErrorPtr aborted_, closed_;  // shared by all that they hit
 

@@ -48,6 +48,7 @@ class Execution {
 
   Status allocate_outputs();
   void place_views();
+  bool guards_intact();
   ErrorPtr input_error() const;
   void fail(Code code, std::string reason);
   void fail(const Status& status) { fail(status.code, describe(status)); }
@@ -145,6 +146,16 @@ void Execution::place_views() {
   }
 }
 
+/// Looks right after the launch, while it is known whose doing it is. All blocks are looked at: each damage counts.
+bool Execution::guards_intact() {
+  Allocator& memory = device_.memory_;
+  bool intact = true;
+  if (!memory.guarded()) return intact;
+  for (const TensorUse& use : record_.uses) intact &= memory.check_guards(use.storage->block);
+  for (const Block& block : workspaces_) intact &= memory.check_guards(block);
+  return intact;
+}
+
 void* Execution::workspace(void* self, size_t bytes) {
   auto& run = *static_cast<Execution*>(self);
   Block block;
@@ -168,7 +179,11 @@ void Execution::launch() {
                     record_.attrs.data(),
                     static_cast<uint32_t>(record_.attrs.size())};
   const LaunchHost host{this, &Execution::workspace};
-  const Status status = device_.table_.launch(device_.device_, lane_, &host, &call);
+  std::string recorded;
+  if (device_.recorder_) recorded = device_.recorder_->begin(kOpNames[record_.op], record_);
+  Status status = device_.table_.launch(device_.device_, lane_, &host, &call);
+  if (device_.recorder_ && status.ok()) device_.recorder_->end(std::move(recorded), record_);
+  if (!guards_intact()) status = {Code::device_error, "the kernel wrote beside its tensors or its workspace"};
   for (const Block& block : workspaces_) device_.memory_.release_workspace(lane_, block);
   if (!status.ok()) fail(status);
 }
@@ -282,7 +297,10 @@ void Device::forget(const ErrorPtr& error) {
 
 ErrorPtr Device::take_first_error() {
   platform::Lock lock(errors_mutex_);
-  if (unreported_.empty()) return nullptr;
+  if (unreported_.empty()) {
+    if (memory_.take_unexplained_violations() == 0) return nullptr;
+    return make_error(Code::device_error, "", "something wrote beside a block of memory since the last sync");
+  }
   ErrorPtr first = std::move(unreported_.front());
   unreported_.clear();
   return first;

@@ -26,8 +26,8 @@ struct [[nodiscard]] Status {
   static Status no_memory() { return {Code::out_of_memory, "no memory left under the device's limit"}; }
 };
 
-#define HN_RETURN_IF_ERROR(expr)                                 \
-  do {                                                           \
+#define HN_RETURN_IF_ERROR(expr)                                            \
+  do {                                                                      \
     if (::hn::Status hn_status = (expr); !hn_status.ok()) return hn_status; \
   } while (0)
 

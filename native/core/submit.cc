@@ -38,6 +38,7 @@ class Decoder {
   size_t left() const { return mailbox_.size() - at_; }
 
   Answer tensor(TensorUse& use, TensorView& view);
+  bool matches_signature(const Record& record) const;
   bool shape(TensorView& view, int64_t offset, int64_t* elements, int64_t* extent);
 
   const std::span<double> mailbox_;
@@ -71,7 +72,28 @@ Answer Decoder::body(Record& record) {
   if (static_cast<size_t>(attrs_) > left()) return Answer::bad_argument;
   record.attrs.resize(static_cast<size_t>(attrs_));
   std::memcpy(record.attrs.data(), mailbox_.data() + at_, static_cast<size_t>(attrs_) * sizeof(double));
-  return Answer::ok;
+  return matches_signature(record) ? Answer::ok : Answer::bad_argument;
+}
+
+/// The generated decoders read as many tensors and numbers as the op declares without looking: a record that holds
+/// others must not reach them.
+bool Decoder::matches_signature(const Record& record) const {
+  const char* sign = kOpSignatures[op_];
+  for (size_t arg = 0; arg < record.arg_counts.size(); ++arg, ++sign) {
+    const int32_t count = record.arg_counts[arg];
+    if (!(*sign == 'l' || (*sign == 't' && count == 1) || (*sign == '?' && count <= 1))) return false;
+  }
+  if (*sign != '|') return false;
+  size_t at = 0;
+  while (*++sign != 0) {
+    if (at >= record.attrs.size()) return false;
+    const double value = record.attrs[at++];
+    if (*sign == 'n') continue;
+    const size_t rest = record.attrs.size() - at;
+    if (!(value >= 0 && value <= static_cast<double>(rest))) return false;
+    at += static_cast<size_t>(value);
+  }
+  return at == record.attrs.size();
 }
 
 Answer Decoder::tensor(TensorUse& use, TensorView& view) {

@@ -17,12 +17,6 @@ namespace {
 
 constexpr size_t kMapFrom = size_t{1} << 20;  // whole pages, so that a trimmed block really goes back to the system
 
-struct Isa {
-  const char* name;
-  const KernelFn* kernels;
-  bool (*present)();
-};
-
 bool always() { return true; }
 
 #if defined(HN_HAS_AVX2)
@@ -37,7 +31,6 @@ bool has_avx512() {
 }
 #endif
 
-/// Best first.
 constexpr Isa kIsas[] = {
 #if defined(HN_HAS_AVX512)
     {"avx512", avx512::kKernels, has_avx512},
@@ -169,9 +162,13 @@ constexpr BackendTable kTable = {kBackendVersion,
                                  event_record,
                                  event_wait,
                                  lane_wait,
-                                 event_free};
+                                 event_free,
+                                 /*host_memory=*/true};
 
 }  // namespace
+
+std::span<const Isa> isas() { return kIsas; }
+
 }  // namespace hn::cpu
 
 namespace hn {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/backend.h"
 #include "cpu/context.h"
@@ -20,6 +21,15 @@ HN_DECLARE_ISA(portable)
 HN_DECLARE_ISA(avx2)
 HN_DECLARE_ISA(avx512)
 #undef HN_DECLARE_ISA
+
+struct Isa {
+  const char* name;
+  const KernelFn* kernels;
+  bool (*present)();  // whether this processor has it
+};
+
+/// All that this build has kernels for, best first.
+std::span<const Isa> isas();
 
 }  // namespace hn::cpu
 

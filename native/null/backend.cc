@@ -67,7 +67,8 @@ constexpr BackendTable kTable = {kBackendVersion, sizeof(BackendTable),
                                  upload,          download,
                                  launch,          supports,
                                  event_record,    event_wait,
-                                 lane_wait,       event_free};
+                                 lane_wait,       event_free,
+                                 /*host_memory=*/false};
 
 }  // namespace
 }  // namespace hn::null

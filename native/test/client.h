@@ -23,10 +23,11 @@ struct Params {
 
 class Client {
  public:
-  explicit Client(bool asynchronous, uint64_t limit = 0) : mailbox_(1 << 16) {
+  explicit Client(bool asynchronous, uint64_t limit = 0) : Client(fake_backend(asynchronous), limit) {}
+  Client(const BackendTable& table, uint64_t limit) : mailbox_(1 << 16) {
     const CompletionSink sink{
         this, [](void* self, Completion&& done) { static_cast<Client*>(self)->arrived(std::move(done)); }};
-    HN_CHECK(Device::open(fake_backend(asynchronous), 0, limit, sink, &device_).ok());
+    HN_CHECK(Device::open(table, 0, limit, sink, &device_).ok());
   }
   ~Client() { close(); }
 
@@ -55,14 +56,16 @@ class Client {
       for (const double value : {handle, double(flags), double(int(DType::i64)), 0.0, 1.0, double(elements), 1.0})
         put(value);
     };
-    for (const double value : {0.0, double(params.lane), 2.0, 3.0}) put(value);
+    // As a call of op 0, adamw_step, whose arguments begin with two lists: lllll?|nnnnnnN.
+    for (const double value : {0.0, double(params.lane), 6.0, 7.0}) put(value);
     put(double(inputs.size()));
     for (const double handle : inputs) tensor(handle, 0, kElements);
     put(double(written.size() + (out ? 1 : 0)));
     for (const double handle : written) tensor(handle, 1, kElements);
     const size_t fresh = at;
     if (out) tensor(0, 1, params.elements);
-    for (const double value : {double(params.kernel), params.addend, params.amount}) put(value);
+    for (int missing = 2; missing < 6; ++missing) put(0);
+    for (const double value : {double(params.kernel), params.addend, params.amount, 0.0, 0.0, 0.0, 0.0}) put(value);
     const Answer answer = device_->submit(handles_, mailbox_);
     if (out) *out = mailbox_[fresh];
     return answer;

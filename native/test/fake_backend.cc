@@ -98,13 +98,14 @@ struct Work {
   void run() const {
     while (fake_state().gate_closed.load()) sleep_us(50);
     if (kernel == kSlowAdd) sleep_us(amount);
-    if (kernel == kWorkspace) std::memset(workspace, 0x5a, static_cast<size_t>(amount));
+    if (workspace) std::memset(workspace, 0x5a, static_cast<size_t>(amount) + (kernel == kBesideWork ? 1 : 0));
     for (const TensorView& out : outputs) {
       for (int64_t i = 0; i < out.elements(); ++i) {
         int64_t sum = static_cast<int64_t>(addend) + (kernel == kAddInPlace ? out.as<int64_t>()[i] : 0);
         for (const TensorView& in : inputs) sum += in.as<int64_t>()[i];
         out.as<int64_t>()[i] = sum;
       }
+      if (kernel == kBeside) out.as<uint8_t>()[static_cast<int64_t>(amount)] ^= 1;
     }
   }
 };
@@ -167,7 +168,7 @@ Status launch(void* device, Lane lane, const LaunchHost* host, const OpCall* cal
   work.inputs.assign(tensors, tensors + call->arg_counts[0]);
   work.outputs.assign(tensors + call->arg_counts[0], tensors + call->arg_counts[0] + call->arg_counts[1]);
   if (work.kernel == kFail) return Status::invalid("told to fail");
-  if (work.kernel == kWorkspace) {
+  if (work.kernel == kWorkspace || work.kernel == kBesideWork) {
     work.workspace = host->workspace(host->self, static_cast<size_t>(work.amount));
     if (!work.workspace) return Status::no_memory();
   }
@@ -220,7 +221,8 @@ constexpr BackendTable make_table() {
           event_record<kAsync>,
           event_wait,
           lane_wait,
-          event_free};
+          event_free,
+          /*host_memory=*/!kAsync};
 }
 
 constexpr BackendTable kSync = make_table<false>(), kAsync = make_table<true>();

@@ -16,6 +16,8 @@ enum Kernel {
   kSlowAdd,     // kAdd after attrs[2] microseconds
   kFail,        // answers invalid_argument
   kWorkspace,   // kAdd, with attrs[2] bytes of workspace that it fills first
+  kBeside,      // kAdd, then changes the byte at attrs[2] from the output's start
+  kBesideWork,  // kWorkspace that fills one byte too many
 };
 
 struct FakeState {

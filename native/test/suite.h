@@ -9,9 +9,11 @@ namespace hn::test {
 struct Suite {
   const char* name;
   void (*run)();
+  const char* sanitizer;  // the only one for which it is worth its time; nullptr: all
   Suite* next;
 
-  Suite(const char* suite_name, void (*suite_run)()) : name(suite_name), run(suite_run), next(first()) {
+  Suite(const char* suite_name, void (*suite_run)(), const char* only_for = nullptr)
+      : name(suite_name), run(suite_run), sanitizer(only_for), next(first()) {
     first() = this;
   }
   static Suite*& first() {
@@ -19,6 +21,12 @@ struct Suite {
     return head;
   }
 };
+
+/// The file of recorded op calls (core/recorder.h) to run; nullptr when none was named.
+inline const char*& cases_path() {
+  static const char* path = nullptr;
+  return path;
+}
 
 /// Checks run in release builds too; the first failure ends the driver.
 #define HN_CHECK(condition)                                                        \

@@ -24,12 +24,23 @@ function axesOf(x: readonly number[], weight: readonly number[], options: Option
     const after = mode === "centred" ? before : 0;
     const size = x[i + 1] ?? 0;
     const stride = options.stride?.[i] ?? 1;
-    return { size, kernel, stride, before, out: size === 0 ? 0 : Math.floor((size + before + after - kernel) / stride) + 1 };
+    return {
+      size,
+      kernel,
+      stride,
+      before,
+      out: size === 0 ? 0 : Math.floor((size + before + after - kernel) / stride) + 1,
+    };
   });
 }
 
 /** Calls fn(output voxel, tap, input voxel) for each product that counts. */
-function eachTap(batch: number, axes: readonly Axis[], zero: boolean, fn: (y: number, tap: number, x: number) => void): void {
+function eachTap(
+  batch: number,
+  axes: readonly Axis[],
+  zero: boolean,
+  fn: (y: number, tap: number, x: number) => void,
+): void {
   const [t, h, w] = axes as [Axis, Axis, Axis];
   const reads = (axis: Axis, v: number, tap: number) => {
     const at = v * axis.stride + tap - axis.before;
@@ -135,10 +146,7 @@ function large(x: readonly number[], weight: readonly number[], options: Options
       const y = call(...leaves, options);
       return [y, ...grad(y, leaves, { gradient: dy }).filter((g) => g !== undefined)];
     },
-    reference: ({ x, weight, bias, dy }) => [
-      reference(x, weight, bias, options),
-      ...gradients(x, weight, dy, options),
-    ],
+    reference: ({ x, weight, bias, dy }) => [reference(x, weight, bias, options), ...gradients(x, weight, dy, options)],
     pitch: ["x", "dy"],
     slack: 30,
   });

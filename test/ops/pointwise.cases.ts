@@ -64,7 +64,7 @@ const arithmetic = [
 
 /** Never near 0, nor two of them near each other, so that quotients stay small and differences see no kink. */
 const apart =
-  (sign: number): InputRecipe["value"] =>
+  (sign: number): NonNullable<InputRecipe["value"]> =>
   (i) =>
     sign * (0.6 + ((i * 37) % 101) / 50) * (i % 3 === 0 ? -1 : 1);
 
@@ -192,7 +192,7 @@ const comparisons = [
   { name: "greater", run: greater, plain: (a: number, b: number) => a > b },
   { name: "greaterEqual", run: greaterEqual, plain: (a: number, b: number) => a >= b },
 ];
-const someEqual: InputRecipe["value"] = (i) => [1, 2, 0, 3, 2][(i * 7) % 5]!;
+const someEqual: NonNullable<InputRecipe["value"]> = (i) => [1, 2, 0, 3, 2][(i * 7) % 5]!;
 const compareCases = comparisons.flatMap(({ name, run, plain }) => [
   opCase({
     name: `${name} broadcast, and with numbers`,

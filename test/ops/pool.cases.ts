@@ -40,7 +40,9 @@ function pooled(x: Host, w: Windows, reduce: (values: readonly number[], places:
     for (let i = t.begin; i < t.end; i++)
       for (let j = h.begin; j < h.end; j++)
         for (let k = wide.begin; k < wide.end; k++)
-          values.push(x.data[(((rest * at(size, 0) + i) * at(size, 1) + j) * at(size, 2) + k) * channels + c] as number);
+          values.push(
+            x.data[(((rest * at(size, 0) + i) * at(size, 1) + j) * at(size, 2) + k) * channels + c] as number,
+          );
     return reduce(values, t.places * h.places * wide.places);
   });
 }
@@ -109,7 +111,9 @@ export const cases: OpCase[] = [
   ...both([1, 6, 4, 0], { kernel: [2, 2] }),
   opCase({
     name: "maxPool2d keeps NaN and prefers real values to the padding",
-    inputs: { x: { shape: [1, 4, 4, 2], value: (i) => (i === 5 ? Number.NaN : i === 9 ? Number.NEGATIVE_INFINITY : -1 - i) } },
+    inputs: {
+      x: { shape: [1, 4, 4, 2], value: (i) => (i === 5 ? Number.NaN : i === 9 ? Number.NEGATIVE_INFINITY : -1 - i) },
+    },
     run: ({ x }) => maxPool2d(x, { kernel: [3, 3], stride: [1, 1], padding: [1, 1] }),
     reference: ({ x }) =>
       pooled(x, { kernel: [3, 3], stride: [1, 1], padding: [1, 1] }, (values) =>

@@ -63,7 +63,7 @@ const folds: readonly Fold[] = [
 ];
 
 /** Far enough apart that differences see no kink of max and min. */
-const apart: InputRecipe["value"] = (i) => ((i * 37) % 211) / 50 - 2;
+const apart: NonNullable<InputRecipe["value"]> = (i) => ((i * 37) % 211) / 50 - 2;
 
 const small: readonly { readonly shape: readonly number[]; readonly options: ReduceOptions }[] = [
   { shape: [3, 4, 5], options: {} },
@@ -251,7 +251,7 @@ function firstLargest(values: readonly number[]): number {
   return nan >= 0 ? nan : values.indexOf(largest(values));
 }
 /** Few distinct values: many ties. */
-const coarse: InputRecipe["value"] = (_, random) => Math.floor(6 * random());
+const coarse: NonNullable<InputRecipe["value"]> = (_, random) => Math.floor(6 * random());
 const argmaxCases = [
   ...[[1], [3, 7], [5, 129], [70_001], [140, 1026]].map((shape) =>
     opCase({

@@ -1,4 +1,4 @@
-import { resizeBilinear, type ResizeOptions, upsampleNearest } from "../../lib/ops/resample.js";
+import { type ResizeOptions, resizeBilinear, upsampleNearest } from "../../lib/ops/resample.js";
 import { fill, type Host, type OpCase, opCase } from "./case.js";
 
 function upsampled(x: Host, factors: readonly [number, number, number], firstFrame: boolean): Host {
@@ -59,7 +59,11 @@ function resized(x: Host, options: ResizeOptions): Host {
   });
 }
 
-function upsampleCase(shape: readonly number[], factors: readonly [number, number, number], firstFrame: boolean): OpCase {
+function upsampleCase(
+  shape: readonly number[],
+  factors: readonly [number, number, number],
+  firstFrame: boolean,
+): OpCase {
   return opCase({
     name: `upsampleNearest [${shape}] by [${factors}]${firstFrame ? "" : ", every frame"}`,
     inputs: { x: { shape } },
@@ -83,12 +87,7 @@ function resizeCase(shape: readonly number[], options: ResizeOptions): OpCase {
   });
 }
 
-const flags = [
-  {},
-  { alignCorners: true },
-  { antialias: true },
-  { alignCorners: true, antialias: true },
-];
+const flags = [{}, { alignCorners: true }, { antialias: true }, { alignCorners: true, antialias: true }];
 
 export const cases: OpCase[] = [
   upsampleCase([1, 1, 1, 1, 1], [2, 2, 2], true),

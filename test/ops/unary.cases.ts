@@ -3,15 +3,23 @@ import * as unary from "../../lib/ops/unary.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { type AnyTensor, fill, type Host, type InputRecipe, type OpCase, opCase } from "./case.js";
 
-/** erf by a series of positive terms: exact to a few ulp below 6. */
-function erf(x: number): number {
-  let term = x;
-  let sum = x;
-  for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); n++) sum += term *= (2 * x * x) / (2 * n + 1);
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+/** Φ(x): near 0 by erf's series of positive terms, in the tails by erfc's continued fraction. Exact to a few ulp. */
+function normalCdf(x: number): number {
+  const z = Math.abs(x) * Math.SQRT1_2;
+  if (z > 27) return x > 0 ? 1 : 0;
+  if (z < 1.5) {
+    let [term, sum] = [z, z];
+    for (let n = 1; term > 1e-18 * sum; n++) sum += term *= (2 * z * z) / (2 * n + 1);
+    const half = (Math.exp(-z * z) * sum) / Math.sqrt(Math.PI);
+    return x > 0 ? 0.5 + half : 0.5 - half;
+  }
+  let fraction = z;
+  for (let n = 120; n > 0; n--) fraction = z + n / 2 / fraction;
+  const tail = Math.exp(-z * z) / (2 * Math.sqrt(Math.PI) * fraction);
+  return x > 0 ? 1 - tail : tail;
 }
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
-const gelu = (x: number) => (Math.abs(x) > 8 ? Math.max(x, 0) : 0.5 * x * (1 + erf(x * Math.SQRT1_2)));
+const gelu = (x: number) => x * normalCdf(x);
 const geluTanh = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 
 interface Case {

@@ -61,7 +61,7 @@ async function toHost(t: Tensor): Promise<Host> {
 }
 
 /** A view with the same values: rows in a wider tensor, starting at an odd offset. */
-function strided(t: Tensor, host: Host, device: Device): Tensor {
+export function strided(t: Tensor, host: Host, device: Device): Tensor {
   const width = host.shape.at(-1) ?? 1;
   const rows = host.shape.slice(0, -1).reduce((a, b) => a * b, 1);
   // What lies between the rows must not be read: NaN shows it where the type has one.

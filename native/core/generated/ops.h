@@ -88,6 +88,71 @@ constexpr const char* kOpNames[] = {
     "variance_backward",
     "where",
 };
+/// What a record of each op must hold: t a tensor, ? one or none, l a list; after the bar n a number, N a list of them.
+constexpr const char* kOpSignatures[] = {
+    "lllll?|nnnnnnN",  // adamw_step
+    "?|nnnn",  // arange
+    "t?|NN",  // argmax
+    "ttt?????|nnn",  // attention
+    "ttt???tt?????|nnnnnn",  // attention_backward
+    "t?|NNNn",  // avg_pool3d
+    "t?|NNNnN",  // avg_pool3d_backward
+    "???|nn",  // binary
+    "t????|nnnn",  // binary_backward
+    "???|nn",  // compare
+    "l?|nnN",  // concat
+    "tt??|NNNn",  // conv3d
+    "t?|",  // conv3d_backward_bias
+    "tt?|NNNnN",  // conv3d_backward_input
+    "tt?|NNNnN",  // conv3d_backward_weight
+    "t?|nN",  // copy
+    "tt??|n",  // cross_entropy
+    "tttt?|n",  // cross_entropy_backward
+    "tt?|n",  // distance
+    "ttt?|n",  // distance_backward
+    "ll|n",  // ema_step
+    "?|nnN",  // fill
+    "ttt?|",  // gate_residual
+    "t?t??|n",  // gate_residual_backward
+    "tt?|n",  // gather
+    "tt?|nN",  // gather_backward
+    "l?|",  // global_norm
+    "t???|nnn",  // group_norm
+    "tt?????|nnnnnn",  // group_norm_backward
+    "t?????|n",  // layer_norm
+    "tt????????|nnnnnn",  // layer_norm_backward
+    "tt?????|n",  // linear
+    "t?|",  // linear_backward_bias
+    "tt??|n",  // linear_backward_input
+    "tt??|",  // linear_backward_weight
+    "tt?|nnn",  // matmul
+    "t?|NNN",  // max_pool3d
+    "tt?|NNN",  // max_pool3d_backward
+    "t?|nNN",  // pad
+    "t?|NNN",  // pad_backward
+    "?|nnnnnN",  // philox
+    "tttt????|n",  // qk_norm_rope
+    "????tt??????|nnnnn",  // qk_norm_rope_backward
+    "t?|nNN",  // reduce
+    "t???|nNN",  // reduce_backward
+    "t?|nnnn",  // resize_bilinear
+    "t?|nnnn",  // resize_bilinear_backward
+    "t??|n",  // rms_norm
+    "tt???|nn",  // rms_norm_backward
+    "ttt?|nn",  // rope
+    "??|NNnnn",  // rope_table
+    "l?|n",  // scale_in_place
+    "t?|n",  // softmax
+    "tt?|n",  // softmax_backward
+    "?|nnnnnN",  // torch_random
+    "t?|nnnn",  // unary
+    "tt?|nnnn",  // unary_backward
+    "t?|Nn",  // upsample_nearest
+    "t?|NnN",  // upsample_nearest_backward
+    "t??|nNN",  // variance
+    "ttt?|n",  // variance_backward
+    "t???|n",  // where
+};
 
 }  // namespace hn
 

@@ -1,6 +1,7 @@
 #include "core/platform/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
 #include <cerrno>
@@ -42,6 +43,32 @@ bool File::read(void* into, size_t bytes, uint64_t offset, std::string* error) {
     bytes -= static_cast<size_t>(got);
   }
   return true;
+}
+
+AppendFile::~AppendFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool AppendFile::open(const char* path) {
+  fd_ = ::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  return fd_ >= 0;
+}
+
+bool AppendFile::append(const void* from, size_t bytes) {
+  const char* at = static_cast<const char*>(from);
+  while (bytes > 0) {
+    const ssize_t put = ::write(fd_, at, bytes);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return false;
+    at += put;
+    bytes -= static_cast<size_t>(put);
+  }
+  return true;
+}
+
+uint64_t AppendFile::size() const {
+  struct stat found {};
+  return ::fstat(fd_, &found) == 0 ? static_cast<uint64_t>(found.st_size) : 0;
 }
 
 }  // namespace hn::platform

@@ -63,8 +63,10 @@ bool Thread::start(Entry entry, void* arg) {
   pthread_t handle;
   running_ = pthread_create(&handle, nullptr, run_entry, start) == 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (running_) handle_ = handle;
-  else delete start;
+  if (running_)
+    handle_ = handle;
+  else
+    delete start;
   return running_;
 }
 

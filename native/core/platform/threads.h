@@ -39,7 +39,8 @@ void set_thread_name(const char* name);
 int available_cpus();
 
 /// Subnormal operands and results count as zero on the calling thread from here on (x86: DAZ and FTZ). They cost a
-/// hundred cycles each otherwise; and results must not depend on which thread computed them, so all use the same setting.
+/// hundred cycles each otherwise; and results must not depend on which thread computed them, so all use the same
+/// setting.
 void flush_denormals_on_this_thread();
 
 /// The same for a while, for threads that are not ours: the old setting returns at the end.

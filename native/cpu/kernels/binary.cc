@@ -23,12 +23,24 @@ Status floats(const Context& ctx, const BinaryArgs& a) {
   using Fn = BinaryArgs::Fn;
   const Operand<Acc> x(a.a, static_cast<Acc>(a.scalar)), y(a.b, static_cast<Acc>(a.scalar));
   switch (a.fn) {
-    case Fn::add: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return u + v; }, x, y);
-    case Fn::sub: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return u - v; }, x, y);
-    case Fn::mul: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return u * v; }, x, y);
-    case Fn::div: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return u / v; }, x, y);
-    case Fn::minimum: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return min_of(u, v); }, x, y);
-    case Fn::maximum: return map<Acc>(ctx, a.y, [](Acc u, Acc v) { return max_of(u, v); }, x, y);
+    case Fn::add:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return u + v; }, x, y);
+    case Fn::sub:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return u - v; }, x, y);
+    case Fn::mul:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return u * v; }, x, y);
+    case Fn::div:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return u / v; }, x, y);
+    case Fn::minimum:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return min_of(u, v); }, x, y);
+    case Fn::maximum:
+      return map<Acc>(
+          ctx, a.y, [](Acc u, Acc v) { return max_of(u, v); }, x, y);
   }
   return Status::invalid("unknown function");
 }
@@ -40,15 +52,24 @@ Status integers(const Context& ctx, const BinaryArgs& a) {
   const WrapTo wrap(a.y.dtype);
   // Unsigned inside, where overflow is defined.
   const auto run = [&](auto fn) {
-    return map<Int>(ctx, a.y, [=](Int u, Int v) { return wrap(fn(static_cast<uint64_t>(u), static_cast<uint64_t>(v))); }, x, y);
+    return map<Int>(
+        ctx, a.y, [=](Int u, Int v) { return wrap(fn(static_cast<uint64_t>(u), static_cast<uint64_t>(v))); }, x, y);
   };
   switch (a.fn) {
-    case Fn::add: return run([](uint64_t u, uint64_t v) { return u + v; });
-    case Fn::sub: return run([](uint64_t u, uint64_t v) { return u - v; });
-    case Fn::mul: return run([](uint64_t u, uint64_t v) { return u * v; });
-    case Fn::div: break;
-    case Fn::minimum: return map<Int>(ctx, a.y, [](Int u, Int v) { return min_of(u, v); }, x, y);
-    case Fn::maximum: return map<Int>(ctx, a.y, [](Int u, Int v) { return max_of(u, v); }, x, y);
+    case Fn::add:
+      return run([](uint64_t u, uint64_t v) { return u + v; });
+    case Fn::sub:
+      return run([](uint64_t u, uint64_t v) { return u - v; });
+    case Fn::mul:
+      return run([](uint64_t u, uint64_t v) { return u * v; });
+    case Fn::div:
+      break;
+    case Fn::minimum:
+      return map<Int>(
+          ctx, a.y, [](Int u, Int v) { return min_of(u, v); }, x, y);
+    case Fn::maximum:
+      return map<Int>(
+          ctx, a.y, [](Int u, Int v) { return max_of(u, v); }, x, y);
   }
   return Status::invalid("integers have no true division");
 }
@@ -60,8 +81,12 @@ Status backward(const Context& ctx, const BinaryBackwardArgs& a) {
   const Operand<Acc> dy(a.dy), x(a.a, static_cast<Acc>(a.scalar)), y(a.b, static_cast<Acc>(a.scalar));
   switch (a.fn) {
     case Fn::div:
-      if (a.da) HN_RETURN_IF_ERROR(map<Acc>(ctx, a.da, [](Acc g, Acc v) { return g / v; }, dy, y));
-      if (a.db) HN_RETURN_IF_ERROR(map<Acc>(ctx, a.db, [](Acc g, Acc u, Acc v) { return -g * ((u / v) / v); }, dy, x, y));
+      if (a.da)
+        HN_RETURN_IF_ERROR(map<Acc>(
+            ctx, a.da, [](Acc g, Acc v) { return g / v; }, dy, y));
+      if (a.db)
+        HN_RETURN_IF_ERROR(map<Acc>(
+            ctx, a.db, [](Acc g, Acc u, Acc v) { return -g * ((u / v) / v); }, dy, x, y));
       return {};
     case Fn::minimum:
     case Fn::maximum: {

@@ -14,6 +14,7 @@ namespace {
 
 template <class Acc>
 Status forward(const Context& ctx, const Conv3dArgs& a) {
+  if (a.y.elements() == 0) return {};
   const TensorView x = with_frames(a.x), weight = with_frames(a.weight), y = with_frames(a.y);
   const bool replicate = a.pad_mode == Conv3dArgs::PadMode::replicate;
   TapAxis axes[3];

@@ -1,7 +1,8 @@
 // Gradient of conv3d for its input:
 //   dx[u, ci] = sum over tap, co of weight[co, tap, ci] * (sum of dy[v, co] over the v that read u through this tap)
-// The inner sum is what conv3d_taps.h gathers: without padding at most one v; at an edge with replicate padding several,
-// since the rim is a copy of the edge. So the rim is folded back while rows are gathered, and no padded gradient exists.
+// The inner sum is what conv3d_taps.h gathers: without padding at most one v; at an edge with replicate padding
+// several, since the rim is a copy of the edge. So the rim is folded back while rows are gathered, and no padded
+// gradient exists.
 //
 // A stride leaves most (u, tap) pairs without any v. Along each axis the positions are therefore sorted into classes
 // that share their taps (one for each phase of the stride, one for the edges, which see every tap), and each
@@ -155,6 +156,7 @@ Status product(const Context& ctx, const TensorView& dy, const TensorView& weigh
 
 template <class Acc>
 Status backward(const Context& ctx, const Conv3dBackwardInputArgs& a) {
+  if (a.dx.elements() == 0) return {};
   const TensorView dy = with_frames(a.dy), weight = with_frames(a.weight), dx = with_frames(a.dx);
   const bool replicate = a.pad_mode == Conv3dBackwardInputArgs::PadMode::replicate;
   Axis axes[3];

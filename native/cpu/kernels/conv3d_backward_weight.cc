@@ -2,10 +2,11 @@
 //   dw[co, tap, ci] = sum over voxels v of dy[v, co] * x[gathered(v, tap), ci];   dbias[co] = sum over v of dy[v, co]
 // dw is a product of M = Cout, N = taps * Cin, K = voxels. K is the long side, so it is walked in stretches of blocks:
 //   1. the stretch of dy is transposed into blocks [Cout][voxels of a block], shared by all tasks
-//   2. a task takes a group of columns and some of the blocks: it gathers a block of rows (conv3d_taps.h), 4 panels wide,
+//   2. a task takes a group of columns and some of the blocks: it gathers a block of rows (conv3d_taps.h), 4 panels
+//   wide,
 //      multiplies, and adds its sums to its share of dw
-// Where columns are few (small Cin) the blocks of a stretch are dealt to several shares, added in order at the end: which
-// blocks belong to which share depends on the shape alone.
+// Where columns are few (small Cin) the blocks of a stretch are dealt to several shares, added in order at the end:
+// which blocks belong to which share depends on the shape alone.
 #include "core/generated/conv3d.h"
 #include "cpu/context.h"
 #include "cpu/kernels/conv3d_taps.h"
@@ -60,8 +61,8 @@ class WeightGradient {
   static constexpr int kLdA = static_cast<int>(kBlock) + 64 / static_cast<int>(sizeof(Acc));
   static constexpr int64_t kGroup = 4 * NR<Acc>;  // columns of a task
   static constexpr int64_t kLdC = kGroup + 64 / static_cast<int64_t>(sizeof(Acc));
-  static constexpr int64_t kStrip = 64;     // channels that are transposed at once
-  static constexpr int64_t kStretch = 8;    // blocks, at least
+  static constexpr int64_t kStrip = 64;   // channels that are transposed at once
+  static constexpr int64_t kStretch = 8;  // blocks, at least
   static constexpr int64_t kEnoughTasks = 64;
   static constexpr int64_t kMostShares = 16;
 
@@ -90,7 +91,8 @@ class WeightGradient {
     bool begun = false;
     for (int64_t i = share; i < count; i += shares_) {
       gather_panels(first + i, n0, n_count, panels);
-      multiply(transposed + i * channels_ * kLdA, panels, block_voxels(first + i), ceil_div(n_count, NR<Acc>), tile, begun);
+      multiply(transposed + i * channels_ * kLdA, panels, block_voxels(first + i), ceil_div(n_count, NR<Acc>), tile,
+               begun);
       begun = true;
     }
     if (!begun) return;
@@ -116,7 +118,8 @@ class WeightGradient {
   }
 
   /// tile[co][columns] = (accumulate ? tile : 0) + a[co][voxel] panels[voxel][columns].
-  void multiply(const Acc* a, const Acc* panels, int64_t voxels, int64_t panel_count, Acc* tile, bool accumulate) const {
+  void multiply(const Acc* a, const Acc* panels, int64_t voxels, int64_t panel_count, Acc* tile,
+                bool accumulate) const {
     for (int64_t c = 0; c < channels_; c += MR<Acc>) {
       const int rows = static_cast<int>(smaller(MR<Acc>, channels_ - c));
       for (int64_t p = 0; p < panel_count; ++p)
@@ -143,6 +146,7 @@ class WeightGradient {
 
 template <class Acc>
 Status weight_gradient(const Context& ctx, const Conv3dBackwardWeightArgs& a) {
+  if (a.dweight.elements() == 0) return {};
   const TensorView dy = with_frames(a.dy), x = with_frames(a.x), dweight = with_frames(a.dweight);
   const bool replicate = a.pad_mode == Conv3dBackwardWeightArgs::PadMode::replicate;
   TapAxis axes[3];

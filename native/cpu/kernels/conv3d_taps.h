@@ -1,10 +1,12 @@
 // The matrix that a convolution multiplies by, never stored: one row a voxel of a grid [B, T, H, W], one column a
-// (tap in t, h, w; channel) of the source [B, T, H, W, C]. Rows are made where they are needed, by copies of channel runs.
+// (tap in t, h, w; channel) of the source [B, T, H, W, C]. Rows are made where they are needed, by copies of channel
+// runs.
 //
 // What a voxel reads through a tap is, along each axis, a span of source positions:
 //   one position     the usual case, and replicate padding (the index clamped)
 //   none             zero padding, or a place the convolution does not reach: zeros
-//   several          their sum: in the gradient for the input, an edge voxel gathers what the rim copied from it received
+//   several          their sum: in the gradient for the input, an edge voxel gathers what the rim copied from it
+//   received
 #pragma once
 
 #include <cstring>
@@ -72,8 +74,11 @@ class TapRows {
  public:
   /// `source` is [B, T, H, W, C]; the axes are t, h, w. Check ok() before use.
   TapRows(const Context& ctx, const TensorView& source, const TapAxis (&axes)[3])
-      : source_(source), channels_(source.dim(4)), line_(axes[2].taps * channels_),
-        direct_(source.dtype == kAccType<Acc>), load_(load_row<Acc>(source.dtype)) {
+      : source_(source),
+        channels_(source.dim(4)),
+        line_(axes[2].taps * channels_),
+        direct_(source.dtype == kAccType<Acc>),
+        load_(load_row<Acc>(source.dtype)) {
     for (int i = 0; i < 3; ++i) axes_[i] = axes[i];
     runs_ = ctx.template workspace<int64_t>(axes[2].positions + 1);
     if (runs_ == nullptr) return;
@@ -111,8 +116,8 @@ class TapRows {
       for (const int64_t end = k0 + count; k0 < end; ++count_) {
         const int64_t line = k0 / rows.line_, begin = k0 % rows.line_;
         const int64_t length = rows.line_ - begin < end - k0 ? rows.line_ - begin : end - k0;
-        pieces_[count_] = {static_cast<int32_t>(line / rows.axes_[1].taps), static_cast<int32_t>(line % rows.axes_[1].taps),
-                           begin, length};
+        pieces_[count_] = {static_cast<int32_t>(line / rows.axes_[1].taps),
+                           static_cast<int32_t>(line % rows.axes_[1].taps), begin, length};
         k0 += length;
       }
     }

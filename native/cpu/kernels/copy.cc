@@ -84,7 +84,11 @@ struct Run {
   bool same;
 
   Run(DType from_type, DType to_type)
-      : from(from_type), to(to_type), x_bytes(info(from_type).block_bytes), y_bytes(info(to_type).block_bytes), same(from_type == to_type) {}
+      : from(from_type),
+        to(to_type),
+        x_bytes(info(from_type).block_bytes),
+        y_bytes(info(to_type).block_bytes),
+        same(from_type == to_type) {}
 };
 
 template <class U>
@@ -148,9 +152,10 @@ void each_row(const Context& ctx, const Walk& w, const Run& run, const char* x, 
   });
 }
 
-// --- transpose: the last two axes of the walk are (p, q); x is dense along p, y along q -----------------------------------
+// --- transpose: the last two axes of the walk are (p, q); x is dense along p, y along q
+// -----------------------------------
 
-constexpr int64_t kTile = 64;
+constexpr int64_t kTile = 128;
 
 /// A tile with conversion: rows of x (along p) into a block of Acc, columns of the block into rows of y.
 template <class Acc>
@@ -171,10 +176,14 @@ void convert_tile(const Run& run, const char* x, int64_t xs, char* y, int64_t ys
 
 void same_tile(const Run& run, const char* x, int64_t xs, char* y, int64_t ys, int64_t np, int64_t nq) {
   switch (run.x_bytes) {
-    case 1: return transpose_block(reinterpret_cast<const uint8_t*>(x), xs, reinterpret_cast<uint8_t*>(y), ys, np, nq);
-    case 2: return transpose_block(reinterpret_cast<const uint16_t*>(x), xs, reinterpret_cast<uint16_t*>(y), ys, np, nq);
-    case 4: return transpose_block(reinterpret_cast<const uint32_t*>(x), xs, reinterpret_cast<uint32_t*>(y), ys, np, nq);
-    default: return transpose_block(reinterpret_cast<const uint64_t*>(x), xs, reinterpret_cast<uint64_t*>(y), ys, np, nq);
+    case 1:
+      return transpose_block(reinterpret_cast<const uint8_t*>(x), xs, reinterpret_cast<uint8_t*>(y), ys, np, nq);
+    case 2:
+      return transpose_block(reinterpret_cast<const uint16_t*>(x), xs, reinterpret_cast<uint16_t*>(y), ys, np, nq);
+    case 4:
+      return transpose_block(reinterpret_cast<const uint32_t*>(x), xs, reinterpret_cast<uint32_t*>(y), ys, np, nq);
+    default:
+      return transpose_block(reinterpret_cast<const uint64_t*>(x), xs, reinterpret_cast<uint64_t*>(y), ys, np, nq);
   }
 }
 

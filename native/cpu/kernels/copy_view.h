@@ -6,7 +6,8 @@
 
 namespace hn::cpu::HN_ISA {
 
-/// Copies between views of the same shape, any strides on both sides (0 repeats an axis of `from`), converting the type.
+/// Copies between views of the same shape, any strides on both sides (0 repeats an axis of `from`), converting the
+/// type.
 void copy_view(const Context& ctx, const TensorView& from, const TensorView& to);
 
 /// Fills a view with zeros.

@@ -25,7 +25,8 @@ Status distance_backward(const Context& ctx, const DistanceBackwardArgs& a) {
     const Acc n = static_cast<Acc>(a.a.elements());
     const Operand<Acc> dy(a.dy), x(a.a), y(a.b);
     if (a.fn == DistanceBackwardArgs::Fn::mse)
-      return map<Acc>(ctx, a.da, [=](Acc g, Acc u, Acc v) { return g * (Acc(2) * (u - v) / n); }, dy, x, y);
+      return map<Acc>(
+          ctx, a.da, [=](Acc g, Acc u, Acc v) { return g * (Acc(2) * (u - v) / n); }, dy, x, y);
     const auto sign = [=](Acc g, Acc u, Acc v) { return u > v ? g / n : u < v ? -g / n : g * (u - v); };
     return map<Acc>(ctx, a.da, sign, dy, x, y);
   });

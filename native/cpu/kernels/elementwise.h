@@ -1,8 +1,9 @@
 // Elementwise ops: tensors walked by flat index in small blocks, each operand by its own strides.
 //
-// All operands are views of the output's shape (0 strides where one is broadcast). A block of a dense operand is read in
-// place when it has the type that the op computes in; any other block is gathered, run by run, into scratch memory that
-// stays in the first-level cache. So one loop serves dense, sliced, transposed and broadcast operands of every type.
+// All operands are views of the output's shape (0 strides where one is broadcast). A block of a dense operand is read
+// in place when it has the type that the op computes in; any other block is gathered, run by run, into scratch memory
+// that stays in the first-level cache. So one loop serves dense, sliced, transposed and broadcast operands of every
+// type.
 #pragma once
 
 #include <utility>
@@ -18,7 +19,8 @@ namespace hn::cpu::HN_ISA {
 /// Elements handled at a time. Four operands of this many floats fill a first-level cache of 32 KiB.
 constexpr int64_t kBlockElements = 2048;
 
-/// Axes with those of size 1 dropped and neighbours merged where the strides allow: as few and as long runs as possible.
+/// Axes with those of size 1 dropped and neighbours merged where the strides allow: as few and as long runs as
+/// possible.
 struct MergedAxes {
   int rank = 0;
   int64_t shape[kMaxRank], strides[kMaxRank];
@@ -196,9 +198,8 @@ Status map(const Context& ctx, const TensorView& out, const Fn& fn, const Operan
       place = 0;
       const Acc* const in[] = {operands.load(start, n, blocks + kBlockElements * place++)..., nullptr};
       Acc* to = target.open(start, lease.data());
-      [&]<size_t... K>(std::index_sequence<K...>) {
-        map_block(to, n, fn, in[K]...);
-      }(std::index_sequence_for<Operands...>{});
+      [&]<size_t... K>(std::index_sequence<K...>) { map_block(to, n, fn, in[K]...); }
+      (std::index_sequence_for<Operands...>{});
       target.finish(start, n, to);
     }
   });

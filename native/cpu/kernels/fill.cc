@@ -7,7 +7,8 @@ namespace hn::cpu::HN_ISA {
 Status fill(const Context& ctx, const FillArgs& a) {
   return with_acc(a.y.dtype, [&](auto acc) {
     using Acc = decltype(acc);
-    return map<Acc>(ctx, a.y, [](Acc value) { return value; }, Operand<Acc>(TensorView{}, static_cast<Acc>(a.value)));
+    return map<Acc>(
+        ctx, a.y, [](Acc value) { return value; }, Operand<Acc>(TensorView{}, static_cast<Acc>(a.value)));
   });
 }
 

@@ -42,10 +42,14 @@ void pick(const void* src, const TensorView& ids, void* dst, int64_t from, int64
 
 void pick_elements(int64_t bytes, const void* x, const TensorView& ids, void* y, int64_t from, int64_t to) {
   switch (bytes) {
-    case 1: return pick<uint8_t>(x, ids, y, from, to);
-    case 2: return pick<uint16_t>(x, ids, y, from, to);
-    case 4: return pick<uint32_t>(x, ids, y, from, to);
-    default: return pick<uint64_t>(x, ids, y, from, to);
+    case 1:
+      return pick<uint8_t>(x, ids, y, from, to);
+    case 2:
+      return pick<uint16_t>(x, ids, y, from, to);
+    case 4:
+      return pick<uint32_t>(x, ids, y, from, to);
+    default:
+      return pick<uint64_t>(x, ids, y, from, to);
   }
 }
 
@@ -96,7 +100,8 @@ Status gather(const Context& ctx, const GatherArgs& a) {
     const char* x = a.x.as<const char>() + o * at.size * row;
     char* y = a.y.as<char>() + o * count * row;
     if (at.inner == 1) return pick_elements(bytes, x, a.ids, y, first, end);
-    for (int64_t j = first; j < end; ++j) std::memcpy(y + j * row, x + index_at(a.ids, j) * row, static_cast<size_t>(row));
+    for (int64_t j = first; j < end; ++j)
+      std::memcpy(y + j * row, x + index_at(a.ids, j) * row, static_cast<size_t>(row));
   });
   return {};
 }

@@ -19,7 +19,8 @@ constexpr int64_t kPart = 512;  // elements widened at a time, on the stack
 /// Where each tensor's chunks begin in the row of all chunks.
 class Chunks {
  public:
-  Chunks(const Context& ctx, const TensorList& tensors) : count_(tensors.count), first_(ctx.workspace<int64_t>(tensors.count + 1)) {
+  Chunks(const Context& ctx, const TensorList& tensors)
+      : count_(tensors.count), first_(ctx.workspace<int64_t>(tensors.count + 1)) {
     if (first_ == nullptr) return;
     first_[0] = 0;
     for (int32_t i = 0; i < count_; ++i) first_[i + 1] = first_[i] + ceil_div(tensors[i].elements(), kChunkElements);
@@ -111,9 +112,11 @@ struct AdamW {
 };
 
 template <class Acc>
-void adamw_run(const AdamW& c, int64_t n, const Acc* __restrict g, Acc* __restrict p, Acc* __restrict m, Acc* __restrict v) {
+void adamw_run(const AdamW& c, int64_t n, const Acc* __restrict g, Acc* __restrict p, Acc* __restrict m,
+               Acc* __restrict v) {
   const Acc grad_scale = Acc(c.grad_scale), keep = Acc(c.keep), rest1 = Acc(c.one_minus_beta1), beta2 = Acc(c.beta2);
-  const Acc rest2 = Acc(c.one_minus_beta2), step_size = Acc(c.step_size), inverse_root = Acc(c.inverse_root), eps = Acc(c.eps);
+  const Acc rest2 = Acc(c.one_minus_beta2), step_size = Acc(c.step_size), inverse_root = Acc(c.inverse_root),
+            eps = Acc(c.eps);
   for (int64_t i = 0; i < n; ++i) {
     const Acc grad = g[i] * grad_scale;
     m[i] += rest1 * (grad - m[i]);

@@ -43,7 +43,8 @@ struct Grid {
   Windows axis[3];
   int64_t batch, channels;
 
-  Grid(const TensorView& in, const TensorView& out, const IntList& kernel, const IntList& stride, const IntList& padding)
+  Grid(const TensorView& in, const TensorView& out, const IntList& kernel, const IntList& stride,
+       const IntList& padding)
       : batch(in.dim(0)), channels(in.dim(4)) {
     for (int i = 0; i < 3; ++i) axis[i] = {in.dim(i + 1), out.dim(i + 1), kernel[i], stride[i], padding[i]};
   }
@@ -71,12 +72,12 @@ struct Grid {
   }
   /// 1 / number of places that a mean divides by.
   double share(const Voxel& v, bool count_padding) const {
-    int64_t count = 1;
+    double count = 1;  // a window may be larger than any integer says
     for (int i = 0; i < 3; ++i) {
       const int64_t at = i == 0 ? v.t : i == 1 ? v.h : v.w;
-      count *= count_padding ? axis[i].padded_count(at) : axis[i].end(at) - axis[i].begin(at);
+      count *= static_cast<double>(count_padding ? axis[i].padded_count(at) : axis[i].end(at) - axis[i].begin(at));
     }
-    return 1.0 / static_cast<double>(count);
+    return 1.0 / count;
   }
 };
 
@@ -105,28 +106,30 @@ bool beats(Acc x, Acc best) {
 
 template <class Acc>
 Status max_forward(const Context& ctx, const MaxPool3dArgs& a) {
+  if (a.y.elements() == 0) return {};
   const TensorView in = with_frames(a.x), out = with_frames(a.y);
   const Grid grid(in, out, a.kernel, a.stride, a.padding);
   const Rows<Acc> x(in), y(out);
   const int64_t n = grid.channels;
   return each_voxel<Acc>(ctx, grid.out_lines(), grid.axis[0].out, grid.axis[1].out, grid.axis[2].out, n, 2,
                          [&](const Voxel& v, int64_t row, Acc* scratch) {
-    Acc* best = y.open(row, scratch);
-    bool first = true;
-    grid.each_place(v, [&](int64_t place) {
-      const Acc* value = x.load(place, scratch + n);
-      if (first)
-        for (int64_t i = 0; i < n; ++i) best[i] = value[i];
-      else
-        for (int64_t i = 0; i < n; ++i) best[i] = beats(value[i], best[i]) ? value[i] : best[i];
-      first = false;
-    });
-    y.finish(row, best);
-  });
+                           Acc* best = y.open(row, scratch);
+                           bool first = true;
+                           grid.each_place(v, [&](int64_t place) {
+                             const Acc* value = x.load(place, scratch + n);
+                             if (first)
+                               for (int64_t i = 0; i < n; ++i) best[i] = value[i];
+                             else
+                               for (int64_t i = 0; i < n; ++i) best[i] = beats(value[i], best[i]) ? value[i] : best[i];
+                             first = false;
+                           });
+                           y.finish(row, best);
+                         });
 }
 
 template <class Acc>
 Status max_backward(const Context& ctx, const MaxPool3dBackwardArgs& a) {
+  if (a.dx.elements() == 0) return {};
   const TensorView in = with_frames(a.x), out = with_frames(a.dy);
   const Grid grid(in, out, a.kernel, a.stride, a.padding);
   const Rows<Acc> x(in), dy(out), dx(with_frames(a.dx));
@@ -136,69 +139,71 @@ Status max_backward(const Context& ctx, const MaxPool3dBackwardArgs& a) {
   if (winners == nullptr) return Status::no_memory();
   HN_RETURN_IF_ERROR(each_voxel<Acc>(ctx, grid.out_lines(), grid.axis[0].out, grid.axis[1].out, w_out, n, 2,
                                      [&](const Voxel& v, int64_t row, Acc* best) {
-    int64_t* winner = winners + row * n;
-    bool first = true;
-    grid.each_place(v, [&](int64_t place) {
-      const Acc* value = x.load(place, best + n);
-      for (int64_t i = 0; i < n; ++i) {
-        const bool wins = first || beats(value[i], best[i]);
-        best[i] = wins ? value[i] : best[i];
-        winner[i] = wins ? place : winner[i];
-      }
-      first = false;
-    });
-  }));
+                                       int64_t* winner = winners + row * n;
+                                       bool first = true;
+                                       grid.each_place(v, [&](int64_t place) {
+                                         const Acc* value = x.load(place, best + n);
+                                         for (int64_t i = 0; i < n; ++i) {
+                                           const bool wins = first || beats(value[i], best[i]);
+                                           best[i] = wins ? value[i] : best[i];
+                                           winner[i] = wins ? place : winner[i];
+                                         }
+                                         first = false;
+                                       });
+                                     }));
   return each_voxel<Acc>(ctx, grid.in_lines(), grid.axis[0].in, grid.axis[1].in, grid.axis[2].in, n, 2,
                          [&](const Voxel& u, int64_t place, Acc* scratch) {
-    Acc* sum = dx.open(place, scratch);
-    for (int64_t i = 0; i < n; ++i) sum[i] = 0;
-    grid.each_window(u, [&](const Voxel& v) {
-      const int64_t row = grid.out_row(v.b, v.t, v.h, v.w);
-      const int64_t* winner = winners + row * n;
-      const Acc* g = dy.load(row, scratch + n);
-      for (int64_t i = 0; i < n; ++i) sum[i] += winner[i] == place ? g[i] : Acc(0);
-    });
-    dx.finish(place, sum);
-  });
+                           Acc* sum = dx.open(place, scratch);
+                           for (int64_t i = 0; i < n; ++i) sum[i] = 0;
+                           grid.each_window(u, [&](const Voxel& v) {
+                             const int64_t row = grid.out_row(v.b, v.t, v.h, v.w);
+                             const int64_t* winner = winners + row * n;
+                             const Acc* g = dy.load(row, scratch + n);
+                             for (int64_t i = 0; i < n; ++i) sum[i] += winner[i] == place ? g[i] : Acc(0);
+                           });
+                           dx.finish(place, sum);
+                         });
 }
 
 template <class Acc>
 Status avg_forward(const Context& ctx, const AvgPool3dArgs& a) {
+  if (a.y.elements() == 0) return {};
   const TensorView in = with_frames(a.x), out = with_frames(a.y);
   const Grid grid(in, out, a.kernel, a.stride, a.padding);
   const Rows<Acc> x(in), y(out);
   const int64_t n = grid.channels;
   return each_voxel<Acc>(ctx, grid.out_lines(), grid.axis[0].out, grid.axis[1].out, grid.axis[2].out, n, 2,
                          [&](const Voxel& v, int64_t row, Acc* scratch) {
-    Acc* sum = y.open(row, scratch);
-    for (int64_t i = 0; i < n; ++i) sum[i] = 0;
-    grid.each_place(v, [&](int64_t place) {
-      const Acc* value = x.load(place, scratch + n);
-      for (int64_t i = 0; i < n; ++i) sum[i] += value[i];
-    });
-    const Acc share = static_cast<Acc>(grid.share(v, a.count_padding));
-    for (int64_t i = 0; i < n; ++i) sum[i] *= share;
-    y.finish(row, sum);
-  });
+                           Acc* sum = y.open(row, scratch);
+                           for (int64_t i = 0; i < n; ++i) sum[i] = 0;
+                           grid.each_place(v, [&](int64_t place) {
+                             const Acc* value = x.load(place, scratch + n);
+                             for (int64_t i = 0; i < n; ++i) sum[i] += value[i];
+                           });
+                           const Acc share = static_cast<Acc>(grid.share(v, a.count_padding));
+                           for (int64_t i = 0; i < n; ++i) sum[i] *= share;
+                           y.finish(row, sum);
+                         });
 }
 
 template <class Acc>
 Status avg_backward(const Context& ctx, const AvgPool3dBackwardArgs& a) {
+  if (a.dx.elements() == 0) return {};
   const TensorView in = with_frames(a.dx), out = with_frames(a.dy);
   const Grid grid(in, out, a.kernel, a.stride, a.padding);
   const Rows<Acc> dy(out), dx(in);
   const int64_t n = grid.channels;
   return each_voxel<Acc>(ctx, grid.in_lines(), grid.axis[0].in, grid.axis[1].in, grid.axis[2].in, n, 2,
                          [&](const Voxel& u, int64_t place, Acc* scratch) {
-    Acc* sum = dx.open(place, scratch);
-    for (int64_t i = 0; i < n; ++i) sum[i] = 0;
-    grid.each_window(u, [&](const Voxel& v) {
-      const Acc* g = dy.load(grid.out_row(v.b, v.t, v.h, v.w), scratch + n);
-      const Acc share = static_cast<Acc>(grid.share(v, a.count_padding));
-      for (int64_t i = 0; i < n; ++i) sum[i] += g[i] * share;
-    });
-    dx.finish(place, sum);
-  });
+                           Acc* sum = dx.open(place, scratch);
+                           for (int64_t i = 0; i < n; ++i) sum[i] = 0;
+                           grid.each_window(u, [&](const Voxel& v) {
+                             const Acc* g = dy.load(grid.out_row(v.b, v.t, v.h, v.w), scratch + n);
+                             const Acc share = static_cast<Acc>(grid.share(v, a.count_padding));
+                             for (int64_t i = 0; i < n; ++i) sum[i] += g[i] * share;
+                           });
+                           dx.finish(place, sum);
+                         });
 }
 
 }  // namespace

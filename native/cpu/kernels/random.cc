@@ -1,10 +1,13 @@
 // Random numbers.
-//   philox        element e = offset + i is word e mod 4 of Philox 4x32-10 (Salmon et al., SC11) at counter e / 4, key seed.
+//   philox        element e = offset + i is word e mod 4 of Philox 4x32-10 (Salmon et al., SC11) at counter e / 4, key
+//   seed.
 //                 uniform: the word's leading 24 bits / 2^24 (11 for f16, 8 for bf16: exact, never 1)
 //                 normal:  Box-Muller over words (0, 1) and (2, 3): sqrt(-2 ln u) · (cos, sin)(2π v)
-//   torch_random  PyTorch's CPU generator, a 32-bit Mersenne Twister (Matsumoto and Nishimura, 1998). Normals: 16 and more
+//   torch_random  PyTorch's CPU generator, a 32-bit Mersenne Twister (Matsumoto and Nishimura, 1998). Normals: 16 and
+//   more
 //                 in f32, by blocks of 16; fewer one by one in f64, the second of a pair kept for the next call.
-// Bound by arithmetic: ten rounds of two 32 × 32 products for four numbers; the twister is sequential, about 1 ns a draw.
+// Bound by arithmetic: ten rounds of two 32 × 32 products for four numbers; the twister is sequential, about 1 ns a
+// draw.
 #include <cstdint>
 
 #include "core/generated/random.h"
@@ -16,7 +19,8 @@
 namespace hn::cpu::HN_ISA {
 namespace {
 
-// --- Philox --------------------------------------------------------------------------------------------------------------
+// --- Philox
+// --------------------------------------------------------------------------------------------------------------
 
 constexpr int64_t kBlocks = 128;  // counters in a batch; the loops over them become vectors
 constexpr int64_t kBatch = 4 * kBlocks;
@@ -71,7 +75,7 @@ inline float log_of(float x) {
 inline void cos_sin_turn(uint32_t word, float& cosine, float& sine) {
   const uint32_t quadrant = (word + 0x20000000u) >> 30;
   const float turn = static_cast<float>(static_cast<int32_t>(word - (quadrant << 30)));  // within an eighth of a turn
-  const float x = turn * 1.46291807926715968e-9f;  // 2π / 2^32
+  const float x = turn * 1.46291807926715968e-9f;                                        // 2π / 2^32
   const float z = x * x;
   float s = -1.9515295891e-4f * z + 8.3321608736e-3f;  // Cephes sinf, cosf
   s = (s * z - 1.6666654611e-1f) * z * x + x;
@@ -86,8 +90,9 @@ inline void cos_sin_turn(uint32_t word, float& cosine, float& sine) {
 /// The words of one pair become two normals, in place of them.
 void box_muller(const uint32_t* u, const uint32_t* v, float* even, float* odd) {
   for (int64_t b = 0; b < kBlocks; ++b) {
-    // (word + 1) / 2^32 as a float: never 0; 1 gives the radius 0.
-    const float uniform = (static_cast<float>(u[b] >> 8) * 256.0f + static_cast<float>((u[b] & 0xff) + 1)) * 2.3283064365386963e-10f;
+    // (word + 1) / 2^32, rounded to float once (part of the definition: near 1 it decides the radius). Never 0.
+    const float uniform =
+        (static_cast<float>(u[b] >> 8) * 256.0f + static_cast<float>((u[b] & 0xff) + 1)) * 2.3283064365386963e-10f;
     const float ln = log_of(uniform);
     const float radius = __builtin_sqrtf(ln < 0 ? -2.0f * ln : 0.0f);
     float c, s;
@@ -109,13 +114,15 @@ void uniforms(const Words& words, int bits, float* out) {
   const uint32_t mask = ~uint32_t{0} << (32 - bits);
   for (int64_t b = 0; b < kBlocks; ++b)
     for (int lane = 0; lane < 4; ++lane)
-      out[4 * b + lane] = static_cast<float>(static_cast<int32_t>((words.w[lane][b] & mask) >> 8)) * 5.9604644775390625e-8f;
+      out[4 * b + lane] =
+          static_cast<float>(static_cast<int32_t>((words.w[lane][b] & mask) >> 8)) * 5.9604644775390625e-8f;
 }
 
 /// Leading bits that every uniform number of a type can hold.
 int uniform_bits(DType type) { return type == DType::bf16 ? 8 : type == DType::f16 ? 11 : 24; }
 
-// --- PyTorch's generator -------------------------------------------------------------------------------------------------
+// --- PyTorch's generator
+// -------------------------------------------------------------------------------------------------
 
 class Twister {
  public:

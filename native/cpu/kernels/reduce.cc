@@ -1,7 +1,8 @@
 // Sums, means, norms, extremes, variances and argmax over any axes, and their gradients.
 //   sum      dx = dy              mean   dx = dy / n           norm   y = √Σx², dx = x · dy / y (0 where y is 0)
 //   max, min dx = dy / (number of elements equal to y) at those elements, 0 elsewhere
-//   variance y = Σ(x − mean)² / max(0, n − correction), in a second pass over x; dx = dy · 2 (x − mean) / (n − correction)
+//   variance y = Σ(x − mean)² / max(0, n − correction), in a second pass over x; dx = dy · 2 (x − mean) / (n −
+//   correction)
 // Sums run in double (int64 with wrap-around for integers): bound by memory all the same. NaN wins every comparison.
 #include "core/generated/reduce.h"
 #include "cpu/kernels/reduction.h"
@@ -9,7 +10,7 @@
 namespace hn::cpu::HN_ISA {
 namespace {
 
-// --- folds ----------------------------------------------------------------------------------------------------------------
+// --- folds ---
 
 template <class Acc>
 constexpr Acc kLowest = -static_cast<Acc>(__builtin_inf());
@@ -47,9 +48,16 @@ struct ExtremeFold {
   template <int kRows>
   static void rows(State* states, const Four<Acc>& u, const Four<Acc>&, int64_t n, int64_t) {
     const Acc *a = u[0], *b = u[1], *c = u[2], *d = u[3];
+    // States never overlap what is folded.
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i) {
-      if constexpr (kRows == 4) states[i] = join(states[i], join(join(a[i], b[i]), join(c[i], d[i])));
-      else states[i] = join(states[i], a[i]);
+      State best = join(states[i], a[i]);
+      if constexpr (kRows == 4) {
+        best = join(best, b[i]);
+        best = join(best, c[i]);
+        best = join(best, d[i]);
+      }
+      states[i] = best;
     }
   }
 };
@@ -82,7 +90,7 @@ struct ArgmaxFold {
   }
 };
 
-// --- forward --------------------------------------------------------------------------------------------------------------
+// --- forward ---
 
 /// Folds and stores, each state through `last`, as Out.
 template <class Fold, class Out, class Acc, class Last>
@@ -102,12 +110,16 @@ Status floats(const Context& ctx, const ReduceArgs& a) {
   const double n = static_cast<double>(reduction.count());
   const auto same = [](auto state) { return state; };
   switch (a.fn) {
-    case Fn::sum: return fold_into<SumFold<Acc, Value>, double>(ctx, reduction, a.y, same);
-    case Fn::mean: return fold_into<SumFold<Acc, Value>, double>(ctx, reduction, a.y, [=](double s) { return s / n; });
+    case Fn::sum:
+      return fold_into<SumFold<Acc, Value>, double>(ctx, reduction, a.y, same);
+    case Fn::mean:
+      return fold_into<SumFold<Acc, Value>, double>(ctx, reduction, a.y, [=](double s) { return s / n; });
     case Fn::norm:
       return fold_into<SumFold<Acc, Square>, double>(ctx, reduction, a.y, [](double s) { return __builtin_sqrt(s); });
-    case Fn::max: return fold_into<ExtremeFold<Acc, true>, Acc>(ctx, reduction, a.y, same);
-    case Fn::min: return fold_into<ExtremeFold<Acc, false>, Acc>(ctx, reduction, a.y, same);
+    case Fn::max:
+      return fold_into<ExtremeFold<Acc, true>, Acc>(ctx, reduction, a.y, same);
+    case Fn::min:
+      return fold_into<ExtremeFold<Acc, false>, Acc>(ctx, reduction, a.y, same);
   }
   return Status::invalid("unknown function");
 }
@@ -117,11 +129,15 @@ Status integers(const Context& ctx, const ReduceArgs& a) {
   const Reduction<int64_t> reduction(a.x, TensorView{}, axis_bits(a.axes));
   const auto as_int = [](auto state) { return static_cast<int64_t>(state); };
   switch (a.fn) {
-    case Fn::sum: return fold_into<SumFold<int64_t, Value>, int64_t>(ctx, reduction, a.y, as_int);
-    case Fn::max: return fold_into<ExtremeFold<int64_t, true>, int64_t>(ctx, reduction, a.y, as_int);
-    case Fn::min: return fold_into<ExtremeFold<int64_t, false>, int64_t>(ctx, reduction, a.y, as_int);
+    case Fn::sum:
+      return fold_into<SumFold<int64_t, Value>, int64_t>(ctx, reduction, a.y, as_int);
+    case Fn::max:
+      return fold_into<ExtremeFold<int64_t, true>, int64_t>(ctx, reduction, a.y, as_int);
+    case Fn::min:
+      return fold_into<ExtremeFold<int64_t, false>, int64_t>(ctx, reduction, a.y, as_int);
     case Fn::mean:
-    case Fn::norm: break;
+    case Fn::norm:
+      break;
   }
   return Status::invalid("integers have no mean and no norm");
 }
@@ -134,16 +150,17 @@ Status variance_of(const Context& ctx, const VarianceArgs& a) {
   if (means == nullptr) return Status::no_memory();
   const double n = static_cast<double>(first.count());
   const Runs<double> mean_out(a.mean);
-  HN_RETURN_IF_ERROR((first.template run<SumFold<Acc, Value>>(ctx, [&](int64_t start, int64_t count, const double* sums) {
-    for (int64_t i = 0; i < count; ++i) means[start + i] = sums[i] / n;
-    mean_out.finish(start, count, means + start);
-  })));
+  HN_RETURN_IF_ERROR(
+      (first.template run<SumFold<Acc, Value>>(ctx, [&](int64_t start, int64_t count, const double* sums) {
+        for (int64_t i = 0; i < count; ++i) means[start + i] = sums[i] / n;
+        mean_out.finish(start, count, means + start);
+      })));
   const Reduction<Acc> second(a.x, spread_outputs(a.x, axes, means), axes);
   const double left = n - a.correction > 0 ? n - a.correction : 0;
   return fold_into<SumFold<Acc, SquaredDistance>, double>(ctx, second, a.y, [=](double s) { return s / left; });
 }
 
-// --- backward -------------------------------------------------------------------------------------------------------------
+// --- backward ---
 
 /// dy goes to the elements equal to the extreme y, in equal parts. No element equals a NaN: then 0 / 0, as in PyTorch.
 template <class Acc>
@@ -152,9 +169,10 @@ Status extreme_backward(const Context& ctx, const ReduceBackwardArgs& a) {
   const Reduction<Acc> reduction(a.x, a.y, axes);
   double* ties = ctx.workspace<double>(reduction.outputs() + 1);
   if (ties == nullptr) return Status::no_memory();
-  HN_RETURN_IF_ERROR((reduction.template run<SumFold<Acc, Equal>>(ctx, [&](int64_t start, int64_t n, const double* counts) {
-    for (int64_t i = 0; i < n; ++i) ties[start + i] = counts[i];
-  })));
+  HN_RETURN_IF_ERROR(
+      (reduction.template run<SumFold<Acc, Equal>>(ctx, [&](int64_t start, int64_t n, const double* counts) {
+        for (int64_t i = 0; i < n; ++i) ties[start + i] = counts[i];
+      })));
   const auto share = [](Acc g, Acc x, Acc y, Acc count) { return (x == y ? g : Acc(0)) / count; };
   return map<Acc>(ctx, a.dx, share, Operand<Acc>(a.dy), Operand<Acc>(a.x), Operand<Acc>(a.y),
                   Operand<Acc>(spread_outputs(a.x, axes, ties)));
@@ -168,14 +186,19 @@ Status backward(const Context& ctx, const ReduceBackwardArgs& a) {
   const Acc n = static_cast<Acc>(count);
   const Operand<Acc> dy(a.dy);
   switch (a.fn) {
-    case Fn::sum: return map<Acc>(ctx, a.dx, [](Acc g) { return g; }, dy);
-    case Fn::mean: return map<Acc>(ctx, a.dx, [=](Acc g) { return g / n; }, dy);
+    case Fn::sum:
+      return map<Acc>(
+          ctx, a.dx, [](Acc g) { return g; }, dy);
+    case Fn::mean:
+      return map<Acc>(
+          ctx, a.dx, [=](Acc g) { return g / n; }, dy);
     case Fn::norm: {
       const auto along = [](Acc g, Acc x, Acc y) { return y == Acc(0) ? Acc(0) : x * (g / y); };
       return map<Acc>(ctx, a.dx, along, dy, Operand<Acc>(a.x), Operand<Acc>(a.y));
     }
     case Fn::max:
-    case Fn::min: return extreme_backward<Acc>(ctx, a);
+    case Fn::min:
+      return extreme_backward<Acc>(ctx, a);
   }
   return Status::invalid("unknown function");
 }

@@ -23,8 +23,8 @@ inline unsigned axis_bits(const IntList& axes) {
 /// States that are kept on the stack at a time: a tile of columns, or a group of outputs.
 constexpr int64_t kStateTile = 1024;
 
-/// Parts of rows that follow on each other; a Fold's rows<4>() takes them together, so that states are loaded and stored
-/// less often, and its rows<1>() only the first.
+/// Parts of rows that follow on each other; a Fold's rows<4>() takes them together, so that states are loaded and
+/// stored less often, and its rows<1>() only the first.
 template <class Acc>
 using Four = const Acc* [4];
 
@@ -57,7 +57,8 @@ class Reduction {
  private:
   struct Side {
     Side(const TensorView& t, unsigned reduced_bits) : view(t) {
-      for (int i = 0; t && i < t.rank; ++i) ((reduced_bits >> i & 1) != 0 ? reduced : kept).add(t.shape[i], t.strides[i]);
+      for (int i = 0; t && i < t.rank; ++i)
+        ((reduced_bits >> i & 1) != 0 ? reduced : kept).add(t.shape[i], t.strides[i]);
       if (t) load = load_row<Acc>(t.dtype);
     }
     /// n elements with their stride from an offset on.
@@ -153,7 +154,8 @@ class Reduction {
 
   /// The states of n neighbouring outputs from `first` on, over rows [begin, end).
   template <class Fold>
-  void add_rows(int64_t first, int64_t n, int64_t begin, int64_t end, Acc* scratch, typename Fold::State* states) const {
+  void add_rows(int64_t first, int64_t n, int64_t begin, int64_t end, Acc* scratch,
+                typename Fold::State* states) const {
     for (int64_t c = 0; c < n; ++c) states[c] = Fold::identity();
     const int64_t base_a = a_.kept.offset(first), base_b = b_.kept.offset(first);
     const int64_t stride_a = last_stride(a_), stride_b = last_stride(b_);
@@ -165,12 +167,16 @@ class Reduction {
         u[k] = a_.row(base_a + a_.reduced.offset(r + k), stride_a, n, blocks);
         if (pair_) v[k] = b_.row(base_b + b_.reduced.offset(r + k), stride_b, n, blocks + kStateTile);
       }
-      if (many == 4) Fold::template rows<4>(states, u, v, n, r);
-      else Fold::template rows<1>(states, u, v, n, r);
+      if (many == 4)
+        Fold::template rows<4>(states, u, v, n, r);
+      else
+        Fold::template rows<1>(states, u, v, n, r);
       r += many;
     }
   }
-  static int64_t last_stride(const Side& side) { return side.kept.rank > 0 ? side.kept.strides[side.kept.rank - 1] : 0; }
+  static int64_t last_stride(const Side& side) {
+    return side.kept.rank > 0 ? side.kept.strides[side.kept.rank - 1] : 0;
+  }
 
   Side a_, b_;
   bool pair_;
@@ -179,7 +185,7 @@ class Reduction {
   int64_t width_ = 1;  // outputs next to each other in both tensors
 };
 
-// --- sums of a function of one element, or of two ---------------------------------------------------------------------
+// --- sums of a function of one element, or of two ---
 
 /// Integers add up in uint64_t, where overflow is defined.
 template <class Acc>
@@ -193,11 +199,15 @@ struct SumOf<int64_t> {
 
 struct Value {
   template <class State, class Acc>
-  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u); }
+  static State of(Acc u, const Acc*, int64_t) {
+    return static_cast<State>(u);
+  }
 };
 struct Square {
   template <class State, class Acc>
-  static State of(Acc u, const Acc*, int64_t) { return static_cast<State>(u) * static_cast<State>(u); }
+  static State of(Acc u, const Acc*, int64_t) {
+    return static_cast<State>(u) * static_cast<State>(u);
+  }
 };
 struct SquaredDistance {
   template <class State, class Acc>
@@ -214,7 +224,9 @@ struct Distance {
 };
 struct Equal {
   template <class State, class Acc>
-  static State of(Acc u, const Acc* v, int64_t i) { return u == v[i] ? State(1) : State(0); }
+  static State of(Acc u, const Acc* v, int64_t i) {
+    return u == v[i] ? State(1) : State(0);
+  }
 };
 
 template <class Acc, class Term>

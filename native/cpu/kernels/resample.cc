@@ -1,8 +1,10 @@
 // Changing the size of [B, T, H, W, C].
 //
-// upsample_nearest: y[t, h, w] = x[frame(t), h / fh, w / fw]; with first_frame, frame(0) = 0 and frame(t) = 1 + (t - 1) / ft
+// upsample_nearest: y[t, h, w] = x[frame(t), h / fh, w / fw]; with first_frame, frame(0) = 0 and frame(t) = 1 + (t - 1)
+// / ft
 //   (HunyuanVideo's first frame is not doubled in time). Backward: each x sums the dy of its copies.
-// resize_bilinear: y[h, w] = sum over i, j of wh[h, i] ww[w, j] x[i, j], rows first, then columns. The weights of one axis
+// resize_bilinear: y[h, w] = sum over i, j of wh[h, i] ww[w, j] x[i, j], rows first, then columns. The weights of one
+// axis
 //   are a table of short spans; the transposed tables give the gradient by the same loop.
 // Bound by memory.
 #include "core/generated/resample.h"
@@ -15,15 +17,21 @@
 namespace hn::cpu::HN_ISA {
 namespace {
 
-// --- nearest ------------------------------------------------------------------------------------------------------------
+// --- nearest
+// ------------------------------------------------------------------------------------------------------------
 
 struct Upsampling {
-  int64_t frames, height, width;     // of the small side
+  int64_t frames, height, width;  // of the small side
   int64_t ft, fh, fw;
   bool first_frame;
 
   Upsampling(const TensorView& small, const IntList& factors, bool first)
-      : frames(small.dim(1)), height(small.dim(2)), width(small.dim(3)), ft(factors[0]), fh(factors[1]), fw(factors[2]),
+      : frames(small.dim(1)),
+        height(small.dim(2)),
+        width(small.dim(3)),
+        ft(factors[0]),
+        fh(factors[1]),
+        fw(factors[2]),
         first_frame(first) {}
   int64_t big_frames() const { return frames == 0 ? 0 : first_frame ? 1 + (frames - 1) * ft : frames * ft; }
   int64_t source_frame(int64_t t) const { return !first_frame ? t / ft : t == 0 ? 0 : 1 + (t - 1) / ft; }
@@ -34,6 +42,7 @@ struct Upsampling {
 
 /// Copies bytes, so one function serves every type.
 Status upsample(const Context& ctx, const UpsampleNearestArgs& a) {
+  if (a.y.elements() == 0) return {};
   const TensorView x = a.x, y = a.y;
   const Upsampling up(x, a.factors, a.first_frame);
   const int64_t element = info(x.dtype).block_bytes, row_bytes = x.dim(4) * element;
@@ -41,9 +50,10 @@ Status upsample(const Context& ctx, const UpsampleNearestArgs& a) {
   const int64_t chunk = rows_per_chunk(up.fh * up.fw * up.width * x.dim(4));
   ctx.parallel_for(ceil_div(lines, chunk), [&](int64_t c) {
     for (int64_t line = c * chunk; line < lines && line < (c + 1) * chunk; ++line) {
-      const int64_t h = line % up.height, t = line / up.height % up.big_frames(), b = line / up.height / up.big_frames();
-      const char* from = static_cast<const char*>(
-          x.at(b * x.strides[0] + up.source_frame(t) * x.strides[1] + h * x.strides[2]));
+      const int64_t h = line % up.height, t = line / up.height % up.big_frames(),
+                    b = line / up.height / up.big_frames();
+      const char* from =
+          static_cast<const char*>(x.at(b * x.strides[0] + up.source_frame(t) * x.strides[1] + h * x.strides[2]));
       char* const first = static_cast<char*>(y.at(b * y.strides[0] + t * y.strides[1] + h * up.fh * y.strides[2]));
       for (int64_t i = 0; i < up.fh; ++i) {
         char* to = first + i * y.strides[2] * element;
@@ -57,6 +67,7 @@ Status upsample(const Context& ctx, const UpsampleNearestArgs& a) {
 
 template <class Acc>
 Status upsample_gradient(const Context& ctx, const UpsampleNearestBackwardArgs& a) {
+  if (a.dx.elements() == 0) return {};
   const TensorView small = a.dx, big = a.dy;
   const Upsampling up(small, a.factors, a.first_frame);
   const Rows<Acc> dx(small), dy(big);
@@ -85,7 +96,8 @@ Status upsample_gradient(const Context& ctx, const UpsampleNearestBackwardArgs& 
   return {};
 }
 
-// --- bilinear -----------------------------------------------------------------------------------------------------------
+// --- bilinear
+// -----------------------------------------------------------------------------------------------------------
 
 /// Row `to` of a sparse matrix: `count` weights of the sources from `first` on.
 struct Span1d {
@@ -253,6 +265,7 @@ Status resize(const Context& ctx, const TensorView& from, const TensorView& to, 
 template <class Acc>
 Status bilinear(const Context& ctx, const TensorView& from, const TensorView& to, bool align_corners, bool antialias,
                 bool transposed) {
+  if (to.elements() == 0) return {};
   AxisTable<Acc> tables[2];
   for (int i = 0; i < 2; ++i) {
     const int64_t source = (transposed ? to : from).dim(i - 3), target = (transposed ? from : to).dim(i - 3);
@@ -270,9 +283,8 @@ Status upsample_nearest_backward(const Context& ctx, const UpsampleNearestBackwa
 }
 
 Status resize_bilinear(const Context& ctx, const ResizeBilinearArgs& a) {
-  return with_float_acc(a.x.dtype, [&](auto acc) {
-    return bilinear<decltype(acc)>(ctx, a.x, a.y, a.align_corners, a.antialias, false);
-  });
+  return with_float_acc(
+      a.x.dtype, [&](auto acc) { return bilinear<decltype(acc)>(ctx, a.x, a.y, a.align_corners, a.antialias, false); });
 }
 
 Status resize_bilinear_backward(const Context& ctx, const ResizeBilinearBackwardArgs& a) {

@@ -103,15 +103,4 @@ inline Acc sum_of(int64_t n, Term&& term) {
   return chain[0];
 }
 
-/// Adds `count` shares of `width` sums each, in order, into the first, and stores them: how sums over rows become the
-/// same whatever thread made which share.
-template <class Acc>
-inline void add_shares(Acc* shares, int64_t count, int64_t width, const TensorView& out) {
-  if (count == 0)
-    for (int64_t i = 0; i < width; ++i) shares[i] = 0;
-  for (int64_t c = 1; c < count; ++c)
-    for (int64_t i = 0; i < width; ++i) shares[i] += shares[c * width + i];
-  store_row<Acc>(out.dtype)(out.data, 1, width, shares);
-}
-
 }  // namespace hn::cpu::HN_ISA

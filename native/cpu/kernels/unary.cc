@@ -13,7 +13,8 @@ inline float sqrt1(float x) { return __builtin_sqrtf(x); }
 inline double sqrt1(double x) { return __builtin_sqrt(x); }
 inline float abs1(float x) { return __builtin_fabsf(x); }
 inline double abs1(double x) { return __builtin_fabs(x); }
-// From libm: exact to half an ulp for arguments of any size, at about 10 ns an element. No hot path of the model has them.
+// From libm: exact to half an ulp for arguments of any size, at about 10 ns an element. No hot path of the model has
+// them.
 inline float log1(float x) { return __builtin_logf(x); }
 inline double log1(double x) { return __builtin_log(x); }
 inline float sin1(float x) { return __builtin_sinf(x); }
@@ -36,6 +37,14 @@ template <class T>
 inline T normal_cdf(T x) {
   return T(0.5) * (T(1) + erf1(x * T(kSqrtHalf)));
 }
+/// d/dx of x · σ(t), where t' = dt. 1 − σ is not formed by subtraction: it would lose the digits that dt then
+/// magnifies.
+template <class T>
+inline T gated_slope(T x, T t, T dt) {
+  const T e = exp1(-abs1(t)), larger = T(1) / (T(1) + e), smaller = e * larger;
+  const T s = t > T(0) ? larger : smaller, rest = t > T(0) ? smaller : larger;
+  return s + x * s * rest * dt;
+}
 template <class T>
 inline T clamped(T x, T low, T high) {
   const T above = x < low ? low : x;
@@ -49,24 +58,42 @@ Status floats(const Context& ctx, const UnaryArgs& a) {
   const Acc slope = static_cast<Acc>(a.slope), low = static_cast<Acc>(a.low), high = static_cast<Acc>(a.high);
   const auto run = [&](auto fn) { return map<Acc>(ctx, a.y, fn, x); };
   switch (a.fn) {
-    case Fn::neg: return run([](Acc v) { return -v; });
-    case Fn::abs: return run([](Acc v) { return abs1(v); });
-    case Fn::square: return run([](Acc v) { return v * v; });
-    case Fn::sqrt: return run([](Acc v) { return sqrt1(v); });
-    case Fn::rsqrt: return run([](Acc v) { return Acc(1) / sqrt1(v); });
-    case Fn::exp: return run([](Acc v) { return exp1(v); });
-    case Fn::log: return run([](Acc v) { return log1(v); });
-    case Fn::sin: return run([](Acc v) { return sin1(v); });
-    case Fn::cos: return run([](Acc v) { return cos1(v); });
-    case Fn::tanh: return run([](Acc v) { return tanh1(v); });
-    case Fn::sigmoid: return run([](Acc v) { return sigmoid1(v); });
-    case Fn::silu: return run([](Acc v) { return v * sigmoid1(v); });
-    case Fn::gelu: return run([](Acc v) { return v * normal_cdf(v); });
-    case Fn::gelu_tanh: return run([](Acc v) { return v * sigmoid1(twice_gelu_u(v)); });
-    case Fn::quick_gelu: return run([](Acc v) { return v * sigmoid1(Acc(kQuickGelu) * v); });
-    case Fn::relu: return run([](Acc v) { return v < Acc(0) ? Acc(0) : v; });
-    case Fn::leaky_relu: return run([=](Acc v) { return v > Acc(0) ? v : v * slope; });
-    case Fn::clamp: return run([=](Acc v) { return clamped(v, low, high); });
+    case Fn::neg:
+      return run([](Acc v) { return -v; });
+    case Fn::abs:
+      return run([](Acc v) { return abs1(v); });
+    case Fn::square:
+      return run([](Acc v) { return v * v; });
+    case Fn::sqrt:
+      return run([](Acc v) { return sqrt1(v); });
+    case Fn::rsqrt:
+      return run([](Acc v) { return Acc(1) / sqrt1(v); });
+    case Fn::exp:
+      return run([](Acc v) { return exp1(v); });
+    case Fn::log:
+      return run([](Acc v) { return log1(v); });
+    case Fn::sin:
+      return run([](Acc v) { return sin1(v); });
+    case Fn::cos:
+      return run([](Acc v) { return cos1(v); });
+    case Fn::tanh:
+      return run([](Acc v) { return tanh1(v); });
+    case Fn::sigmoid:
+      return run([](Acc v) { return sigmoid1(v); });
+    case Fn::silu:
+      return run([](Acc v) { return v * sigmoid1(v); });
+    case Fn::gelu:
+      return run([](Acc v) { return v * normal_cdf(v); });
+    case Fn::gelu_tanh:
+      return run([](Acc v) { return v * sigmoid1(twice_gelu_u(v)); });
+    case Fn::quick_gelu:
+      return run([](Acc v) { return v * sigmoid1(Acc(kQuickGelu) * v); });
+    case Fn::relu:
+      return run([](Acc v) { return v < Acc(0) ? Acc(0) : v; });
+    case Fn::leaky_relu:
+      return run([=](Acc v) { return v > Acc(0) ? v : v * slope; });
+    case Fn::clamp:
+      return run([=](Acc v) { return clamped(v, low, high); });
   }
   return Status::invalid("unknown function");
 }
@@ -82,15 +109,26 @@ Status integers(const Context& ctx, const UnaryArgs& a) {
   const Operand<Int> x(a.x);
   const Int low = bound(a.low), high = bound(a.high);
   const WrapTo wrap(a.y.dtype);
-  const auto run = [&](auto fn) { return map<Int>(ctx, a.y, [=](Int v) { return wrap(fn(v)); }, x); };
+  const auto run = [&](auto fn) {
+    return map<Int>(
+        ctx, a.y, [=](Int v) { return wrap(fn(v)); }, x);
+  };
   const auto negated = [](Int v) { return -static_cast<uint64_t>(v); };  // unsigned: the lowest has no opposite
   switch (a.fn) {
-    case Fn::neg: return run(negated);
-    case Fn::abs: return run([=](Int v) { return v < 0 ? negated(v) : static_cast<uint64_t>(v); });
-    case Fn::square: return run([](Int v) { return static_cast<uint64_t>(v) * static_cast<uint64_t>(v); });
-    case Fn::relu: return map<Int>(ctx, a.y, [](Int v) { return v < 0 ? Int(0) : v; }, x);
-    case Fn::clamp: return map<Int>(ctx, a.y, [=](Int v) { return clamped(v, low, high); }, x);
-    default: return Status::invalid("this function takes floats only");
+    case Fn::neg:
+      return run(negated);
+    case Fn::abs:
+      return run([=](Int v) { return v < 0 ? negated(v) : static_cast<uint64_t>(v); });
+    case Fn::square:
+      return run([](Int v) { return static_cast<uint64_t>(v) * static_cast<uint64_t>(v); });
+    case Fn::relu:
+      return map<Int>(
+          ctx, a.y, [](Int v) { return v < 0 ? Int(0) : v; }, x);
+    case Fn::clamp:
+      return map<Int>(
+          ctx, a.y, [=](Int v) { return clamped(v, low, high); }, x);
+    default:
+      return Status::invalid("this function takes floats only");
   }
 }
 
@@ -100,37 +138,49 @@ Status backward(const Context& ctx, const UnaryBackwardArgs& a) {
   const Operand<Acc> dy(a.dy), v(a.v);
   const Acc slope = static_cast<Acc>(a.slope), low = static_cast<Acc>(a.low), high = static_cast<Acc>(a.high);
   const auto run = [&](auto fn) { return map<Acc>(ctx, a.dx, fn, dy, v); };
-  // The derivative of x σ(t), t a function of x.
-  const auto gated = [](Acc x, Acc s, Acc dt) { return s + x * s * (Acc(1) - s) * dt; };
   switch (a.fn) {
     // From y.
-    case Fn::sqrt: return run([](Acc g, Acc y) { return g / (Acc(2) * y); });
-    case Fn::rsqrt: return run([](Acc g, Acc y) { return Acc(-0.5) * g * (y * y * y); });
-    case Fn::exp: return run([](Acc g, Acc y) { return g * y; });
-    case Fn::tanh: return run([](Acc g, Acc y) { return g * (Acc(1) - y * y); });
-    case Fn::sigmoid: return run([](Acc g, Acc y) { return g * (Acc(1) - y) * y; });
-    case Fn::relu: return run([](Acc g, Acc y) { return y <= Acc(0) ? Acc(0) : g; });
+    case Fn::sqrt:
+      return run([](Acc g, Acc y) { return g / (Acc(2) * y); });
+    case Fn::rsqrt:
+      return run([](Acc g, Acc y) { return Acc(-0.5) * g * (y * y * y); });
+    case Fn::exp:
+      return run([](Acc g, Acc y) { return g * y; });
+    case Fn::tanh:
+      return run([](Acc g, Acc y) { return g * (Acc(1) - y * y); });
+    case Fn::sigmoid:
+      return run([](Acc g, Acc y) { return g * (Acc(1) - y) * y; });
+    case Fn::relu:
+      return run([](Acc g, Acc y) { return y <= Acc(0) ? Acc(0) : g; });
     // From x.
-    case Fn::abs: return run([](Acc g, Acc x) { return x > Acc(0) ? g : x < Acc(0) ? -g : g * x; });
-    case Fn::square: return run([](Acc g, Acc x) { return g * (Acc(2) * x); });
-    case Fn::log: return run([](Acc g, Acc x) { return g / x; });
-    case Fn::sin: return run([](Acc g, Acc x) { return g * cos1(x); });
-    case Fn::cos: return run([](Acc g, Acc x) { return -g * sin1(x); });
-    case Fn::silu: return run([=](Acc g, Acc x) { return g * gated(x, sigmoid1(x), Acc(1)); });
+    case Fn::abs:
+      return run([](Acc g, Acc x) { return x > Acc(0) ? g : x < Acc(0) ? -g : g * x; });
+    case Fn::square:
+      return run([](Acc g, Acc x) { return g * (Acc(2) * x); });
+    case Fn::log:
+      return run([](Acc g, Acc x) { return g / x; });
+    case Fn::sin:
+      return run([](Acc g, Acc x) { return g * cos1(x); });
+    case Fn::cos:
+      return run([](Acc g, Acc x) { return -g * sin1(x); });
+    case Fn::silu:
+      return run([](Acc g, Acc x) { return g * gated_slope(x, x, Acc(1)); });
     case Fn::quick_gelu:
-      return run([=](Acc g, Acc x) { return g * gated(x, sigmoid1(Acc(kQuickGelu) * x), Acc(kQuickGelu)); });
+      return run([](Acc g, Acc x) { return g * gated_slope(x, Acc(kQuickGelu) * x, Acc(kQuickGelu)); });
     case Fn::gelu_tanh:
-      return run([=](Acc g, Acc x) {
+      return run([](Acc g, Acc x) {
         const Acc dt = Acc(2 * kSqrt2OverPi) * (Acc(1) + Acc(3 * kGeluCubic) * (x * x));
-        return g * gated(x, sigmoid1(twice_gelu_u(x)), dt);
+        return g * gated_slope(x, twice_gelu_u(x), dt);
       });
     case Fn::gelu:
       return run([](Acc g, Acc x) {
         const Acc density = Acc(kInvSqrt2Pi) * exp1(Acc(-0.5) * x * x);
         return g * (normal_cdf(x) + x * density);
       });
-    case Fn::leaky_relu: return run([=](Acc g, Acc x) { return x > Acc(0) ? g : g * slope; });
-    case Fn::clamp: return run([=](Acc g, Acc x) { return x >= low && x <= high ? g : Acc(0); });
+    case Fn::leaky_relu:
+      return run([=](Acc g, Acc x) { return x > Acc(0) ? g : g * slope; });
+    case Fn::clamp:
+      return run([=](Acc g, Acc x) { return x >= low && x <= high ? g : Acc(0); });
   }
   return Status::invalid("unknown function");
 }

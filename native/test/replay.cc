@@ -1,0 +1,176 @@
+#include "test/replay.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "core/platform/threads.h"
+#include "test/suite.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#endif
+
+namespace hn::test {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+/// A heap block that ends with its last byte and starts `misalignment` after a multiple of 64; full of 0xFF, so that
+/// floats read before they are written are NaN.
+class HeapBlock {
+ public:
+  HeapBlock(size_t bytes, size_t misalignment) : skipped_(misalignment) {
+    void* start = nullptr;
+    HN_CHECK(posix_memalign(&start, kAlignment, skipped_ + bytes) == 0);
+    start_ = static_cast<char*>(start);
+    std::memset(data(), 0xFF, bytes);
+    ASAN_POISON_MEMORY_REGION(start_, skipped_);
+  }
+  ~HeapBlock() {
+    ASAN_UNPOISON_MEMORY_REGION(start_, skipped_);
+    std::free(start_);
+  }
+  HeapBlock(const HeapBlock&) = delete;
+  HeapBlock& operator=(const HeapBlock&) = delete;
+
+  char* data() const { return start_ + skipped_; }
+
+ private:
+  char* start_ = nullptr;
+  const size_t skipped_;
+};
+
+using Blocks = std::vector<std::unique_ptr<HeapBlock>>;
+
+void* workspace(void* self, size_t bytes) {
+  auto& blocks = *static_cast<Blocks*>(self);
+  blocks.push_back(std::make_unique<HeapBlock>(bytes, 0));
+  return blocks.back()->data();
+}
+
+template <class T>
+T load(const char* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+/// A float of 1 sign bit, then exponent, then mantissa bits, whose largest exponent means infinity or NaN; f8e4m3 has
+/// no infinity, only one NaN.
+double small_float(unsigned bits, int exponent_bits, int mantissa_bits) {
+  const int bias = (1 << (exponent_bits - 1)) - 1, largest = (1 << exponent_bits) - 1;
+  const int exponent = static_cast<int>(bits >> mantissa_bits) & largest;
+  const int mantissa = static_cast<int>(bits & ((1u << mantissa_bits) - 1));
+  const double sign = bits >> (exponent_bits + mantissa_bits) & 1 ? -1 : 1;
+  const bool f8 = exponent_bits == 4;
+  if (f8 && exponent == largest && mantissa == 7) return NAN;
+  if (!f8 && exponent == largest) return mantissa ? NAN : sign * INFINITY;
+  if (exponent == 0) return sign * std::ldexp(mantissa, 1 - bias - mantissa_bits);
+  return sign * std::ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
+}
+
+double element(DType dtype, const char* from) {
+  switch (dtype) {
+    case DType::f32:
+      return load<float>(from);
+    case DType::f64:
+      return load<double>(from);
+    case DType::f16:
+      return small_float(load<uint16_t>(from), 5, 10);
+    case DType::bf16:
+      return small_float(load<uint16_t>(from), 8, 7);
+    case DType::f8e4m3:
+      return small_float(load<uint8_t>(from), 4, 3);
+    default:
+      return NAN;
+  }
+}
+
+double tolerance(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return 2e-5;
+    case DType::f64:
+      return 1e-12;
+    case DType::f16:
+      return 4e-3;
+    case DType::bf16:
+      return 3e-2;
+    case DType::f8e4m3:
+      return 0.25;
+    default:
+      return 0;
+  }
+}
+
+std::string run(const Case& recorded, const cpu::KernelFn* kernels, cpu::ThreadPool& pool, const Blocks& blocks) {
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    views.push_back(recorded.tensors[i].view);
+    views.back().data = blocks[i]->data();
+  }
+  const OpCall call{recorded.op,
+                    static_cast<uint32_t>(recorded.arg_counts.size()),
+                    recorded.arg_counts.data(),
+                    views.data(),
+                    recorded.attrs.data(),
+                    static_cast<uint32_t>(recorded.attrs.size())};
+  Blocks workspaces;
+  const LaunchHost host{&workspaces, workspace};
+  cpu::Context context(pool, host);
+  const platform::FlushDenormals flush;  // as the backend's own launch does
+  const Status status = kernels[recorded.op](context, call);
+  return status.ok() ? "" : std::string("the kernel failed: ") + status.message;
+}
+
+}  // namespace
+
+std::string compare(const RecordedUse& use, const char* got) {
+  const char* want = use.after.data();
+  if (use.bytes == 0 || std::memcmp(got, want, use.bytes) == 0) return "";
+  const DType dtype = use.view.dtype;
+  if (!is_float(dtype)) return format_tensor(use.view) + " differs";
+  const auto size = static_cast<size_t>(bytes_of(dtype, 1));
+  // Inputs are of the order of 1: a result much smaller than that is what is left of larger terms, and their roundings.
+  double largest = 1;
+  for (size_t at = 0; at < use.bytes; at += size) {
+    const double value = std::fabs(element(dtype, want + at));
+    if (std::isfinite(value)) largest = std::max(largest, value);
+  }
+  for (size_t at = 0; at < use.bytes; at += size) {
+    const double a = element(dtype, got + at), b = element(dtype, want + at);
+    if (a == b || (std::isnan(a) && std::isnan(b)) || std::fabs(a - b) <= tolerance(dtype) * largest) continue;
+    char text[128];
+    std::snprintf(text, sizeof text, " element %zu is %.9g, was %.9g", at / size, a, b);
+    return format_tensor(use.view) + text;
+  }
+  return "";
+}
+
+std::string replay(const Case& recorded, const cpu::KernelFn* kernels, cpu::ThreadPool& pool) {
+  Blocks blocks;
+  for (const RecordedUse& use : recorded.tensors) {
+    blocks.push_back(std::make_unique<HeapBlock>(use.bytes, use.misalignment));
+    if (!use.before.empty()) std::memcpy(blocks.back()->data(), use.before.data(), use.bytes);
+  }
+  if (std::string problem = run(recorded, kernels, pool, blocks); !problem.empty()) return problem;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const RecordedUse& use = recorded.tensors[i];
+    if (!use.written) {
+      if (use.bytes > 0 && std::memcmp(blocks[i]->data(), use.before.data(), use.bytes) != 0) {
+        return "an input was written: " + format_tensor(use.view);
+      }
+    } else if (std::string problem = compare(use, blocks[i]->data()); !problem.empty()) {
+      return problem;
+    }
+  }
+  return "";
+}
+
+}  // namespace hn::test
