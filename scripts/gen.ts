@@ -103,7 +103,9 @@ const headerPath = (family: string) => `generated/${family.replaceAll("-", "_")}
 
 /** One letter an argument (t given, ? may be missing, l list), then | and one an attribute (n number, N list). */
 function signatureOf(op: Op): string {
-  const inputs = op.inputNames.map((name) => ({ one: "t", optional: "?", list: "l" })[(op.inputs[name] as InputSpec).kind]);
+  const inputs = op.inputNames.map(
+    (name) => ({ one: "t", optional: "?", list: "l" })[(op.inputs[name] as InputSpec).kind],
+  );
   const attrs = op.attrNames.map((name) => (op.attrs[name] === "i64[]" ? "N" : "n"));
   return `${inputs.join("")}${"?".repeat(op.outputs.length)}|${attrs.join("")}`;
 }
@@ -139,8 +141,23 @@ ${ops.map((op, i) => `  ${op.name}: ${i},`).join("\n")}
 } as const;
 `;
 
+/** What a family exports, by name, but for what its comment marks as internal. */
+function publicNames(file: string): string[] {
+  const text = readFileSync(join(root, "lib/ops", file), "utf8");
+  const declared = /(\/\*\*(?:(?!\*\/)[^])*\*\/\n)?export (function|const|class|interface|type) (\w+)/g;
+  const names = new Set<string>();
+  for (const [, comment = "", kind, name] of text.matchAll(declared)) {
+    if (!comment.includes("@internal")) names.add(kind === "interface" || kind === "type" ? `type ${name}` : `${name}`);
+  }
+  return [...names];
+}
+
 const index = `/** ${header} */
-${families.map((file) => `export * from "./${file.replace(".ts", ".js")}";`).join("\n")}
+${families
+  .map((file) => ({ file, names: publicNames(file) }))
+  .filter(({ names }) => names.length > 0)
+  .map(({ file, names }) => `export { ${names.join(", ")} } from "./${file.replace(".ts", ".js")}";`)
+  .join("\n")}
 `;
 
 const docs = `<!-- ${header} -->

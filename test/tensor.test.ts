@@ -10,7 +10,7 @@ import {
   type DType,
   dtypes,
   fromBytes,
-  HunyuanError,
+  type HunyuanError,
   isHunyuanError,
   openDevice,
   readNd,
@@ -99,7 +99,7 @@ test("ndarrays go in by their strides and come out with their shape", async () =
   const array = ndarray(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]).transpose(1, 0);
   using t = tensor(array, { device });
   assert.equal(t.shape, [3, 2]);
-  assert.equal(Array.from(await t.read()), [1, 4, 2, 5, 3, 6]);
+  assert.equal(Array.from(await t.read(), Number), [1, 4, 2, 5, 3, 6]);
   const back = await readNd(t as Tensor<"f32">);
   assert.equal(back.shape, [3, 2]);
   assert.is(back.get(2, 1), 6);

@@ -1,4 +1,5 @@
 /** The types of the public API: what compiles and what must not. Checked by `tsc`; at run time only that they are run. */
+import ndarray from "ndarray";
 import { test } from "uvu";
 import {
   add,
@@ -25,7 +26,10 @@ export function types(f32: Tensor<"f32">, bf16: Tensor<"bf16">, i32: Tensor<"i32
   expectType<Tensor<"bf16">>()(gelu(bf16));
   expectType<Tensor<"bf16">>()(cast(f32, "bf16"));
   expectType<Tensor<"i64">>()(tensor([1], { dtype: "i64" }));
-  expectType<Tensor>()(tensor([1]));
+  expectType<Tensor<"f32">>()(tensor([[1], [2]]));
+  expectType<Tensor<"bool">>()(tensor([true]));
+  expectType<Tensor<"i64">>()(tensor(new BigInt64Array(1)));
+  expectType<Tensor>()(tensor(ndarray([1, 2])));
   expectType<Tensor<"f32">>()(scope(() => add(f32, f32)));
   expectType<Tensor<"f32">>()(rmsNorm(f32, bf16));
   expectType<Promise<Float32Array>>()(bf16.read());

@@ -7,6 +7,7 @@
 
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkFlag, checkNumber, checkOptions, checkTensor } from "../tensor/check.js";
 import type { DType, FloatDType } from "../tensor/dtype.js";
 import { type Shape, sameShape, showShape } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -231,13 +232,14 @@ export function attention<D extends FloatDType>(
   v: Tensor<D>,
   options: AttentionOptions = {},
 ): Tensor<D> | AttentionResult<D> {
+  checkTensor("attention", "q", q);
+  checkOptions("attention", options);
   const { causal = false, frameTokens, keyMask, cuSeqlens, cuSeqlensK, returnLse = false } = options;
-  if (frameTokens !== undefined && !(Number.isSafeInteger(frameTokens) && frameTokens > 0)) {
-    throw invalid("frameTokens", `frameTokens must be a whole number above 0, got ${frameTokens}`);
-  }
+  checkFlag("attention", "returnLse", returnLse);
+  if (frameTokens !== undefined) checkNumber("attention", "frameTokens", frameTokens, { whole: true, min: 1 });
   if (causal && frameTokens !== undefined) throw invalid("frameTokens", "causal and frameTokens exclude each other");
-  const scale = options.scale ?? 1 / Math.sqrt(Math.max(1, q.shape?.at(-1) ?? 1));
-  if (!Number.isFinite(scale)) throw invalid("scale", `scale must be finite, got ${scale}`);
+  const { scale = 1 / Math.sqrt(Math.max(1, q.shape.at(-1) ?? 1)) } = options;
+  checkNumber("attention", "scale", scale);
   const out = runOp<{ o: D; lse: "f32" | "f64" }>(
     attentionOp,
     { q, k, v, keyMask, cuSeqlens, cuSeqlensK },

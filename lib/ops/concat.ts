@@ -1,6 +1,7 @@
 /** Concatenation: parts side by side along one axis, zeros where there is none. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkTensorList } from "../tensor/check.js";
 import { type DType, dtypeNames, isFloat } from "../tensor/dtype.js";
 import { sliceGeometry } from "../tensor/geometry.js";
 import { checkAxis, type Shape, showShape } from "../tensor/shape.js";
@@ -77,6 +78,7 @@ export function placeParts<D extends DType>(
  * @example concat([img, txt], 1) // [B, S1, C] and [B, S2, C] give [B, S1 + S2, C]
  */
 export function concat<D extends DType>(parts: readonly Tensor<D>[], axis = 0): Tensor<D> {
+  checkTensorList("concat", "parts", parts);
   const along = checkAxis("concat", axis, parts[0]?.rank ?? 1);
   let size = 0;
   const starts = parts.map((part) => {

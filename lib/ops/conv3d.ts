@@ -4,9 +4,10 @@
  */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkOneOf, checkOptions, checkTensors, invalid } from "../tensor/check.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape, sizeOf } from "../tensor/shape.js";
-import { Tensor } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
 
 /** Numbers for the axes t, h, w. */
@@ -179,16 +180,6 @@ function padsOf(kernel: number, padding: Padding): readonly [before: number, aft
   return padding === "causal" ? [kernel - 1, 0] : [(kernel - 1) / 2, (kernel - 1) / 2];
 }
 
-function choice<T extends string>(op: string, argument: string, value: T, allowed: readonly T[]): T {
-  if (allowed.includes(value)) return value;
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} is ${String(value)}, expected ${allowed.join(", ")}`, {
-    op,
-    argument,
-  });
-}
-
-const asIs: Geometry = { stride: [1, 1, 1], before: [0, 0, 0], after: [0, 0, 0], padMode: "zero" };
-
 /** Checks ranks, kernel sizes and strides, and turns the options into index arithmetic. */
 function geometryOf(
   op: string,
@@ -199,8 +190,6 @@ function geometryOf(
   paddings: readonly [Padding, Padding, Padding],
   padMode: "replicate" | "zero",
 ): Geometry {
-  // Not tensors: runOp says so.
-  if (!(x instanceof Tensor) || !(weight instanceof Tensor)) return asIs;
   const axes = rank === 5 ? "[B, T, H, W, Cin]" : "[B, H, W, Cin]";
   const taps = rank === 5 ? "[Cout, kt, kh, kw, Cin]" : "[Cout, kh, kw, Cin]";
   if (x.rank !== rank) throw mismatch(op, `x is ${showShape(x.shape)}, expected ${axes}`, "x", [x.shape]);
@@ -213,17 +202,16 @@ function geometryOf(
       weight.shape,
     ]);
   }
-  const strides = Array.isArray(stride) ? (rank === 5 ? stride : [1, ...stride]) : [];
+  const strides = Array.isArray(stride) && stride.length === rank - 2 ? (rank === 5 ? stride : [1, ...stride]) : [];
   if (strides.length !== 3 || !strides.every((s) => s === 1 || s === 2)) {
-    const message = `${op}: stride is [${String(stride)}], expected ${rank - 2} numbers, each 1 or 2`;
-    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "stride" });
+    throw invalid(op, "stride", stride, `${rank - 2} numbers, each 1 or 2`);
   }
   const pads = kernel.map((k, axis) => padsOf(k, paddings[axis] as Padding));
   return {
     stride: strides,
     before: pads.map(([before]) => before),
     after: pads.map(([, after]) => after),
-    padMode: choice(op, "padMode", padMode, ["replicate", "zero"]),
+    padMode,
   };
 }
 
@@ -241,9 +229,12 @@ function geometryOf(
  * @see Kong et al. 2024, HunyuanVideo, §4.1 (CausalConv3D)
  */
 export function conv3d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, options: Conv3dOptions = {}): Tensor<D> {
+  checkTensors("conv3d", { x, weight });
+  checkOptions("conv3d", options);
   const { bias, stride = [1, 1, 1], padding = "causal", spatialPadding = "centred", padMode = "replicate" } = options;
-  choice("conv3d", "padding", padding, ["causal", "centred", "none"]);
-  choice("conv3d", "spatialPadding", spatialPadding, ["centred", "none"]);
+  checkOneOf("conv3d", "padding", padding, ["causal", "centred", "none"]);
+  checkOneOf("conv3d", "spatialPadding", spatialPadding, ["centred", "none"]);
+  checkOneOf("conv3d", "padMode", padMode, geometry.padMode);
   const paddings = [padding, spatialPadding, spatialPadding] as const;
   return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, geometryOf("conv3d", 5, x, weight, stride, paddings, padMode))
     .y;
@@ -259,8 +250,11 @@ export function conv3d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
  * @example conv2d(image, weight, { bias, padMode: "zero" })
  */
 export function conv2d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, options: Conv2dOptions = {}): Tensor<D> {
+  checkTensors("conv2d", { x, weight });
+  checkOptions("conv2d", options);
   const { bias, stride = [1, 1], padding = "centred", padMode = "replicate" } = options;
-  choice("conv2d", "padding", padding, ["centred", "none"]);
+  checkOneOf("conv2d", "padding", padding, ["centred", "none"]);
+  checkOneOf("conv2d", "padMode", padMode, geometry.padMode);
   const paddings = ["none", padding, padding] as const;
   const attrs = geometryOf("conv2d", 4, x, weight, stride, paddings, padMode);
   return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs).y;

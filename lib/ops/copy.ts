@@ -1,5 +1,6 @@
 /** The copy that everything else falls back on: any strides in, another type if wanted, dense out. */
 import { runOp } from "../tensor/apply.js";
+import { checkDTypeName, checkTensor } from "../tensor/check.js";
 import { bytesOf, type DType, dtypeNames, isFloat } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { recordView } from "../tensor/record-view.js";
@@ -69,7 +70,9 @@ Tensor.toDense = (from, dtype) => {
  * @example cast(x, "bf16")
  */
 export function cast<D extends DType>(x: Tensor, dtype: D): Tensor<D> {
+  checkTensor("cast", "x", x);
   if (isOfType(x, dtype)) return x;
+  checkDTypeName("cast", dtype);
   const y = copyView(x, x, dtype);
   const { dtype: from } = x;
   if (isFloat(from) && isFloat(dtype)) recordView("cast", x, [y], ([dy]) => dy && cast(dy, from));
@@ -82,6 +85,7 @@ function isOfType<D extends DType>(x: Tensor, dtype: D): x is Tensor<D> {
 
 /** x without gaps between its rows, each axis after the one before: x itself when it is so already, else a copy. */
 export function contiguous<D extends DType>(x: Tensor<D>): Tensor<D> {
+  checkTensor("contiguous", "x", x);
   if (x.isDense) return x;
   const y = copyView(x, x, x.dtype);
   recordView("contiguous", x, [y], ([dy]) => dy);

@@ -1,8 +1,8 @@
 /** Tensors made from numbers. */
 import { type Device, defaultDevice } from "../runtime/device.js";
-import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
-import { bytesOf, type DType, dtypeNames, isDType } from "../tensor/dtype.js";
+import { checkDTypeName, checkNumber, checkOptions, checkTensor, invalid } from "../tensor/check.js";
+import { bytesOf, type DType, dtypeNames } from "../tensor/dtype.js";
 import { checkShape, type Shape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { defineOp } from "./define.js";
@@ -34,32 +34,14 @@ export interface FillOptions<D extends DType = DType> {
   readonly device?: Device;
 }
 
-function checkDType(op: string, dtype: unknown): void {
-  if (isDType(dtype)) return;
-  throw new HunyuanError(
-    "INVALID_ARGUMENT",
-    `${op}: dtype must be one of ${dtypeNames.join(", ")}, got ${String(dtype)}`,
-    {
-      op,
-      argument: "dtype",
-    },
-  );
-}
-
-function checkNumber(op: string, argument: string, value: unknown): void {
-  if (typeof value === "number") return;
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} must be a number, got ${typeof value}`, {
-    op,
-    argument,
-  });
-}
-
-function filled(op: string, shape: Shape, value: number, dtype: DType, device: Device): Tensor<never> {
+function filled(op: string, shape: Shape, value: number, options: FillOptions): Tensor<never> {
   checkShape(op, shape);
-  checkDType(op, dtype);
-  checkNumber(op, "value", value);
+  checkOptions(op, options);
+  const { dtype = "f32", device = defaultDevice() } = options;
+  checkDTypeName(op, dtype);
+  if (typeof value !== "number") throw invalid(op, "value", value, "a number");
   // The caller, which has the dtype as a type, gives the result its type back.
-  return runOp<{ y: never }>(fillOp, {}, { value, dtype, shape }, { device }).y;
+  return runOp<{ y: never }>(fillOp, {}, { value, dtype, shape: [...shape] }, { device }).y;
 }
 
 /**
@@ -70,36 +52,34 @@ function filled(op: string, shape: Shape, value: number, dtype: DType, device: D
  */
 export function full(shape: Shape, value: number): Tensor<"f32">;
 export function full<D extends DType = "f32">(shape: Shape, value: number, options: FillOptions<D>): Tensor<D>;
-export function full(
-  shape: Shape,
-  value: number,
-  { dtype = "f32", device = defaultDevice() }: FillOptions = {},
-): Tensor {
-  return filled("full", shape, value, dtype, device);
+export function full(shape: Shape, value: number, options: FillOptions = {}): Tensor {
+  return filled("full", shape, value, options);
 }
 
 /** Zeros, or `false`. @throws INVALID_ARGUMENT */
 export function zeros(shape: Shape): Tensor<"f32">;
 export function zeros<D extends DType = "f32">(shape: Shape, options: FillOptions<D>): Tensor<D>;
-export function zeros(shape: Shape, { dtype = "f32", device = defaultDevice() }: FillOptions = {}): Tensor {
-  return filled("zeros", shape, 0, dtype, device);
+export function zeros(shape: Shape, options: FillOptions = {}): Tensor {
+  return filled("zeros", shape, 0, options);
 }
 
 /** Ones, or `true`. @throws INVALID_ARGUMENT */
 export function ones(shape: Shape): Tensor<"f32">;
 export function ones<D extends DType = "f32">(shape: Shape, options: FillOptions<D>): Tensor<D>;
-export function ones(shape: Shape, { dtype = "f32", device = defaultDevice() }: FillOptions = {}): Tensor {
-  return filled("ones", shape, 1, dtype, device);
+export function ones(shape: Shape, options: FillOptions = {}): Tensor {
+  return filled("ones", shape, 1, options);
 }
 
 /** Zeros of x's shape, type and device. */
 export function zerosLike<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return filled("zerosLike", x.shape, 0, x.dtype, x.device);
+  checkTensor("zerosLike", "x", x);
+  return filled("zerosLike", x.shape, 0, { dtype: x.dtype, device: x.device });
 }
 
 /** Ones of x's shape, type and device. */
 export function onesLike<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return filled("onesLike", x.shape, 1, x.dtype, x.device);
+  checkTensor("onesLike", "x", x);
+  return filled("onesLike", x.shape, 1, { dtype: x.dtype, device: x.device });
 }
 
 export interface ArangeOptions<D extends DType = DType> extends FillOptions<D> {
@@ -117,12 +97,12 @@ export interface ArangeOptions<D extends DType = DType> extends FillOptions<D> {
  */
 export function arange(length: number): Tensor<"f32">;
 export function arange<D extends DType = "f32">(length: number, options: ArangeOptions<D>): Tensor<D>;
-export function arange(
-  length: number,
-  { start = 0, step = 1, dtype = "f32", device = defaultDevice() }: ArangeOptions = {},
-): Tensor {
+export function arange(length: number, options: ArangeOptions = {}): Tensor {
+  checkNumber("arange", "length", length, { whole: true, min: 0 });
   checkShape("arange", [length]);
-  checkDType("arange", dtype);
+  checkOptions("arange", options);
+  const { start = 0, step = 1, dtype = "f32", device = defaultDevice() } = options;
+  checkDTypeName("arange", dtype);
   checkNumber("arange", "start", start);
   checkNumber("arange", "step", step);
   return runOp<{ y: DType }>(arangeOp, {}, { start, step, dtype, length }, { device }).y;

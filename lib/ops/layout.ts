@@ -1,6 +1,7 @@
 /** Rearranging elements: padding, repeating, gathering, patches. Copies are in copy.ts, joining in concat.ts. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkOneOf, checkOptions, checkTensor, checkTensors, checkWholes, invalid } from "../tensor/check.js";
 import { type DType, dtypeNames, type FloatDType, type IndexDType, isFloat } from "../tensor/dtype.js";
 import { permuteGeometry, sliceGeometry } from "../tensor/geometry.js";
 import { recordView } from "../tensor/record-view.js";
@@ -69,21 +70,16 @@ export interface PadOptions {
 export function pad<D extends DType>(
   x: Tensor<D>,
   padding: readonly (readonly [number, number])[],
-  { mode = "zero" }: PadOptions = {},
+  options: PadOptions = {},
 ): Tensor<D> {
-  const counts = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (
-    !padModes.includes(mode) ||
-    padding.length !== x.rank ||
-    !padding.every((p) => p.length === 2 && p.every(counts))
-  ) {
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `pad: expected mode zero or replicate and ${x.rank} pairs of whole numbers ≥ 0, [before, after] for each axis of ` +
-        `${showShape(x.shape)}, got ${mode}, ${JSON.stringify(padding)}`,
-      { op: "pad", argument: "padding" },
-    );
+  checkTensor("pad", "x", x);
+  checkOptions("pad", options);
+  const { mode = "zero" } = options;
+  checkOneOf("pad", "mode", mode, padModes);
+  if (!Array.isArray(padding) || padding.length !== x.rank) {
+    throw invalid("pad", "padding", padding, `[before, after] for each axis of ${showShape(x.shape)}`);
   }
+  for (let i = 0; i < padding.length; i++) checkWholes("pad", `padding[${i}]`, padding[i], 2, 0);
   const before = padding.map(([n]) => n);
   const after = padding.map(([, n]) => n);
   checkShape("pad", padded(x.shape, before, after));
@@ -146,11 +142,10 @@ export interface GatherOptions {
  * @throws INVALID_ARGUMENT for an axis outside the shape; at the next read, for an index outside the axis
  * @example gather(hidden, tensor([3, 1], { dtype: "i32" }), { axis: 1 }) // [B, S, C] gives [B, 2, C]
  */
-export function gather<D extends DType>(
-  x: Tensor<D>,
-  ids: Tensor<IndexDType>,
-  { axis = 0 }: GatherOptions = {},
-): Tensor<D> {
+export function gather<D extends DType>(x: Tensor<D>, ids: Tensor<IndexDType>, options: GatherOptions = {}): Tensor<D> {
+  checkTensor("gather", "x", x);
+  checkOptions("gather", options);
+  const { axis = 0 } = options;
   return runOp<{ y: D }>(gatherOp, { x, ids }, { axis: checkAxis("gather", axis, x.rank) }).y;
 }
 
@@ -163,6 +158,7 @@ export function gather<D extends DType>(
  * @example embedding(weights, tokens) // weights [V, C], tokens [B, S] give [B, S, C]
  */
 export function embedding<D extends FloatDType>(table: Tensor<D>, ids: Tensor<IndexDType>): Tensor<D> {
+  checkTensors("embedding", { table, ids });
   if (table.rank !== 2) {
     throw new HunyuanError("SHAPE_MISMATCH", `embedding: table is ${showShape(table.shape)}, expected [V, C]`, {
       op: "embedding",
@@ -183,13 +179,8 @@ export function embedding<D extends FloatDType>(table: Tensor<D>, ids: Tensor<In
  * @example repeat(latents, [2, 1, 1, 1, 1]) // the same latents with and without the prompt
  */
 export function repeat<D extends DType>(x: Tensor<D>, counts: readonly number[]): Tensor<D> {
-  if (counts.length !== x.rank || !counts.every((n) => Number.isSafeInteger(n) && n >= 0)) {
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `repeat: counts is ${showShape(counts)}, expected a whole number ≥ 0 for each axis of ${showShape(x.shape)}`,
-      { op: "repeat", argument: "counts" },
-    );
-  }
+  checkTensor("repeat", "x", x);
+  checkWholes("repeat", "counts", counts, x.rank, 0);
   checkShape(
     "repeat",
     x.shape.map((n, i) => n * (counts[i] as number)),
@@ -230,6 +221,7 @@ function refuseLatents(op: string, argument: string, seen: Shape, expected: stri
  * @throws SHAPE_MISMATCH when H or W is odd
  */
 export function patchify<D extends DType>(latents: Tensor<D>): Tensor<D> {
+  checkTensor("patchify", "latents", latents);
   const [b, t, h, w, c] = latents.shape;
   if (latents.rank !== 5 || (h as number) % 2 !== 0 || (w as number) % 2 !== 0) {
     throw refuseLatents("patchify", "latents", latents.shape, "[B, T, H, W, C] with even H and W");
@@ -246,8 +238,11 @@ export function patchify<D extends DType>(latents: Tensor<D>): Tensor<D> {
  */
 export function unpatchify<D extends DType>(
   tokens: Tensor<D>,
-  [t, h, w]: readonly [frames: number, height: number, width: number],
+  size: readonly [frames: number, height: number, width: number],
 ): Tensor<D> {
+  checkTensor("unpatchify", "tokens", tokens);
+  checkWholes("unpatchify", "size", size, 3, 0);
+  const [t, h, w] = size;
   const [b, s, c4] = tokens.shape;
   if (tokens.rank !== 3 || h % 2 !== 0 || w % 2 !== 0 || s !== (t * h * w) / 4 || (c4 as number) % 4 !== 0) {
     throw refuseLatents("unpatchify", "tokens", tokens.shape, `[B, ${t} · ${h}/2 · ${w}/2, 4 · C], even H and W`);

@@ -1,6 +1,7 @@
 /** The linear layer with its epilogues, and batched matrix products. Sums are f32 (f64 for f64). */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkOneOf, checkOptions, checkTensor, seen } from "../tensor/check.js";
 import { type DType, type FloatDType, floatDTypes } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { broadcastShapes, broadcastStrides, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
@@ -162,14 +163,9 @@ export interface LinearOptions<D extends FloatDType = FloatDType> {
  * @example linear(attn, projWeight, { bias: projBias, residual: img, gate: gate1 })
  */
 export function linear<D extends FloatDType>(x: Tensor<D>, weight: Tensor, options: LinearOptions<D> = {}): Tensor<D> {
+  checkOptions("linear", options);
   const { bias, weightScale, activation = "none", residual, gate, into } = options;
-  if (!activations.includes(activation)) {
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `linear: activation is ${String(activation)}, expected ${activations.join(", ")}`,
-      { op: "linear", argument: "activation" },
-    );
-  }
+  checkOneOf("linear", "activation", activation, activations);
   if (gate !== undefined && residual === undefined) {
     throw new HunyuanError("INVALID_ARGUMENT", "linear: gate is given without residual; multiply the result instead", {
       op: "linear",
@@ -181,11 +177,12 @@ export function linear<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
   if (!recorded || into !== undefined) {
     return runOp<{ y: D }>(linearOp, inputs, { activation }, into === undefined ? {} : { into: { y: into } }).y;
   }
+  if (residual !== undefined) checkTensor("linear", "residual", residual);
   const plain = { x, weight, bias, weightScale, residual: undefined, gate: undefined };
   const y = activated(runOp<{ y: D }>(linearOp, plain, { activation: "none" }).y, activation);
   if (residual === undefined) return y;
   if (gate !== undefined) return gateResidual(residual, y, gate);
-  if (residual instanceof Tensor && !sameShape(residual.shape, y.shape))
+  if (!sameShape(residual.shape, y.shape))
     throw mismatch("linear", "residual", residual, `the result's ${showShape(y.shape)}`);
   return add(residual, y);
 }
@@ -319,17 +316,14 @@ export function matmul<D extends FloatDType>(
   options: MatmulOptions<D> & { readonly dtype: D },
 ): Tensor<D>;
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  checkOptions("matmul", options);
   const { transposeA = false, transposeB = false, dtype = floatDTypeOf(a) } = options;
   if (!floatDTypes.includes(dtype)) {
-    throw new HunyuanError(
-      "DTYPE_UNSUPPORTED",
-      `matmul: dtype is ${String(dtype)}, expected ${floatDTypes.join(", ")}`,
-      {
-        op: "matmul",
-        argument: "dtype",
-        dtype: String(dtype),
-      },
-    );
+    throw new HunyuanError("DTYPE_UNSUPPORTED", `matmul: dtype is ${seen(dtype)}, expected ${floatDTypes.join(", ")}`, {
+      op: "matmul",
+      argument: "dtype",
+      dtype: seen(dtype),
+    });
   }
   return product(a, b, transposeA, transposeB, dtype);
 }

@@ -1,6 +1,7 @@
 /** Softmax over the last axis, and losses: one number for a whole tensor, in f32 (f64 for f64) whatever the input's type. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkNumber, checkOptions, checkTensor, checkTensors } from "../tensor/check.js";
 import type { DType, FloatDType, IndexDType } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
@@ -38,7 +39,8 @@ const softmaxBackwardOp = defineOp({
 });
 
 function checkLastAxis(op: string, x: Tensor): void {
-  if (!(x?.rank === 0)) return;
+  checkTensor(op, "x", x);
+  if (x.rank !== 0) return;
   throw new HunyuanError("SHAPE_MISMATCH", `${op}: x has no axis`, { op, argument: "x", shapes: [x.shape] });
 }
 
@@ -98,6 +100,7 @@ function distance<D extends FloatDType>(
   a: Tensor<D>,
   b: Tensor<D>,
 ): Tensor<WideDType<D>> {
+  checkTensors(fn, { a, b });
   if (!sameShape(a.shape, b.shape) || a.dtype !== b.dtype) {
     const seen = (x: Tensor) => `${showShape(x.shape)} ${x.dtype}`;
     const message = `${fn}: b is ${seen(b)}, expected ${seen(a)} like a`;
@@ -175,8 +178,11 @@ export interface CrossEntropyOptions {
 export function crossEntropy<D extends FloatDType>(
   logits: Tensor<D>,
   labels: Tensor<IndexDType>,
-  { ignoreIndex = -100 }: CrossEntropyOptions = {},
+  options: CrossEntropyOptions = {},
 ): Tensor<WideDType<D>> {
+  checkTensors("crossEntropy", { logits, labels });
+  checkOptions("crossEntropy", options);
+  const { ignoreIndex = -100 } = options;
   if (logits.rank !== 2 || labels.rank !== 1 || labels.shape[0] !== logits.shape[0]) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
@@ -184,16 +190,7 @@ export function crossEntropy<D extends FloatDType>(
       { op: "crossEntropy", shapes: [logits.shape, labels.shape] },
     );
   }
-  if (!Number.isSafeInteger(ignoreIndex)) {
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `crossEntropy: ignoreIndex is ${String(ignoreIndex)}, expected a whole number`,
-      {
-        op: "crossEntropy",
-        argument: "ignoreIndex",
-      },
-    );
-  }
+  checkNumber("crossEntropy", "ignoreIndex", ignoreIndex, { whole: true });
   const out = runOp<{ y: WideDType<D>; lse: WideDType<D> }>(crossEntropyOp, { logits, labels }, { ignoreIndex });
   out.lse.dispose();
   return out.y;

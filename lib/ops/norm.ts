@@ -2,6 +2,7 @@
 
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkNumber, checkOptions, checkTensors } from "../tensor/check.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -20,6 +21,8 @@ function checkChannels(op: string, name: string, weight: Tensor | undefined, x: 
     { op, argument: name, shapes: [weight.shape, x.shape] },
   );
 }
+
+const notNegative = { min: 0 };
 
 /** Type of sums over many values of a type: f64 for f64, else f32. */
 const sumDType = (x: Tensor) => (x.dtype === "f64" ? "f64" : "f32");
@@ -74,11 +77,10 @@ export interface NormOptions {
  * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED
  * @example rmsNorm(q, qNormWeight) // q [B, S, H, D], weight [D]
  */
-export function rmsNorm<D extends FloatDType>(
-  x: Tensor<D>,
-  weight?: Tensor,
-  { eps = 1e-6 }: NormOptions = {},
-): Tensor<D> {
+export function rmsNorm<D extends FloatDType>(x: Tensor<D>, weight?: Tensor, options: NormOptions = {}): Tensor<D> {
+  checkOptions("rmsNorm", options);
+  const { eps = 1e-6 } = options;
+  checkNumber("rmsNorm", "eps", eps, notNegative);
   return runOp<{ y: D }>(rmsNormOp, { x, weight }, { eps }).y;
 }
 
@@ -179,10 +181,10 @@ export interface LayerNormOptions extends NormOptions {
  * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED
  * @example layerNorm(x, { weight, bias, eps: 1e-5 })
  */
-export function layerNorm<D extends FloatDType>(
-  x: Tensor<D>,
-  { weight, bias, eps = 1e-6 }: LayerNormOptions = {},
-): Tensor<D> {
+export function layerNorm<D extends FloatDType>(x: Tensor<D>, options: LayerNormOptions = {}): Tensor<D> {
+  checkOptions("layerNorm", options);
+  const { weight, bias, eps = 1e-6 } = options;
+  checkNumber("layerNorm", "eps", eps, notNegative);
   return runOp<{ y: D }>(layerNormOp, { x, weight, bias, shift: undefined, scale: undefined }, { eps }).y;
 }
 
@@ -199,8 +201,13 @@ export function layerNormModulate<D extends FloatDType>(
   x: Tensor<D>,
   shift: Tensor,
   scale: Tensor,
-  { weight, bias, eps = 1e-6 }: LayerNormOptions = {},
+  options: LayerNormOptions = {},
 ): Tensor<D> {
+  // The op below can do without shift and scale; this function is for having them.
+  checkTensors("layerNormModulate", { shift, scale });
+  checkOptions("layerNormModulate", options);
+  const { weight, bias, eps = 1e-6 } = options;
+  checkNumber("layerNormModulate", "eps", eps, notNegative);
   return runOp<{ y: D }>(layerNormOp, { x, weight, bias, shift, scale }, { eps }).y;
 }
 
@@ -248,14 +255,8 @@ const groupNormBackwardOp = defineOp({
   cost: ({ x }) => ({ bytes: 6 * x.bytes, flops: 24 * sizeOf(x.shape) }),
 });
 
-/** Throws unless x has a batch axis and channels that `groups` divides. */
+/** Throws unless x has a batch axis and channels that `groups`, a number ≥ 1, divides. */
 function checkGroups(x: Tensor, groups: number): void {
-  if (!Number.isSafeInteger(groups) || groups < 1) {
-    throw new HunyuanError("INVALID_ARGUMENT", `groupNorm: groups is ${groups}, expected a whole number ≥ 1`, {
-      op: "groupNorm",
-      argument: "groups",
-    });
-  }
   if (x.rank >= 2 && (x.shape.at(-1) ?? 0) % groups === 0) return;
   throw new HunyuanError(
     "SHAPE_MISMATCH",
@@ -278,10 +279,11 @@ export interface GroupNormOptions extends LayerNormOptions {
  * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED, INVALID_ARGUMENT for groups
  * @example groupNorm(x, { groups: 32, weight, bias, silu: true }) // the VAE's norms, eps 1e-6
  */
-export function groupNorm<D extends FloatDType>(
-  x: Tensor<D>,
-  { groups, weight, bias, eps = 1e-6, silu = false }: GroupNormOptions,
-): Tensor<D> {
+export function groupNorm<D extends FloatDType>(x: Tensor<D>, options: GroupNormOptions): Tensor<D> {
+  checkOptions("groupNorm", options);
+  const { groups, weight, bias, eps = 1e-6, silu = false } = options;
+  checkNumber("groupNorm", "groups", groups, { whole: true, min: 1 });
+  checkNumber("groupNorm", "eps", eps, notNegative);
   return runOp<{ y: D }>(groupNormOp, { x, weight, bias }, { groups, eps, silu }).y;
 }
 

@@ -4,6 +4,7 @@
  */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkNumber, checkOptions, checkTensor, checkTensorList, invalid } from "../tensor/check.js";
 import { scope } from "../tensor/scope.js";
 import { sameShape, showShape } from "../tensor/shape.js";
 import { withoutRecording } from "../tensor/tape.js";
@@ -142,6 +143,8 @@ export function adamwStep(
   v: readonly Tensor[],
   options: AdamWOptions,
 ): void {
+  for (const [name, tensors] of Object.entries({ params, grads, m, v })) checkTensorList("adamwStep", name, tensors);
+  checkOptions("adamwStep", options);
   const {
     lr,
     beta1 = 0.9,
@@ -152,11 +155,17 @@ export function adamwStep(
     gradScale,
     masters = params.map(() => undefined),
   } = options;
-  if (!Number.isSafeInteger(step) || step < 1) {
-    throw new HunyuanError("INVALID_ARGUMENT", `adamwStep: step is ${step}, expected a whole number ≥ 1`, {
-      op: "adamwStep",
-      argument: "step",
-    });
+  for (const [name, value] of Object.entries({ lr, eps, weightDecay })) {
+    checkNumber("adamwStep", name, value, { min: 0 });
+  }
+  for (const [name, beta] of Object.entries({ beta1, beta2 })) {
+    checkNumber("adamwStep", name, beta, { min: 0 });
+    if (beta >= 1) throw invalid("adamwStep", name, beta, "a number ≥ 0 and below 1");
+  }
+  checkNumber("adamwStep", "step", step, { whole: true, min: 1 });
+  if (!Array.isArray(masters)) throw invalid("adamwStep", "masters", masters, "an array of tensors and undefined");
+  for (const [name, { length }] of Object.entries({ grads, m, v })) {
+    if (length !== params.length) throw wrongCount("adamwStep", name, length, params.length);
   }
   if (masters.length !== params.length) throw wrongCount("adamwStep", "masters", masters.length, params.length);
   if (params.length === 0) return;
@@ -193,6 +202,9 @@ const emaStepOp = defineOp({
  * @throws SHAPE_MISMATCH, INVALID_ARGUMENT
  */
 export function emaStep(targets: readonly Tensor[], sources: readonly Tensor[], decay: number): void {
+  checkTensorList("emaStep", "targets", targets);
+  checkTensorList("emaStep", "sources", sources);
+  checkNumber("emaStep", "decay", decay, { min: 0, max: 1 });
   if (targets.length === 0 && sources.length === 0) return;
   runOp<Record<never, never>>(emaStepOp, { targets, sources }, { decay });
 }
@@ -213,6 +225,7 @@ const globalNormOp = defineOp({
  * @throws INVALID_ARGUMENT for an empty list
  */
 export function globalNorm(tensors: readonly Tensor[]): Tensor<"f32" | "f64"> {
+  checkTensorList("globalNorm", "tensors", tensors);
   return runOp<{ y: "f32" | "f64" }>(globalNormOp, { tensors }, {}).y;
 }
 
@@ -223,13 +236,9 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor<"f32" | "f64"> {
  * @throws INVALID_ARGUMENT unless maxNorm is a number > 0
  */
 export function clipScale(norm: Tensor<"f32" | "f64">, maxNorm: number): Tensor<"f32" | "f64"> {
+  checkTensor("clipScale", "norm", norm);
   checkScalar("clipScale", "norm", norm);
-  if (!(maxNorm > 0)) {
-    throw new HunyuanError("INVALID_ARGUMENT", `clipScale: maxNorm is ${maxNorm}, expected a number > 0`, {
-      op: "clipScale",
-      argument: "maxNorm",
-    });
-  }
+  if (typeof maxNorm !== "number" || !(maxNorm > 0)) throw invalid("clipScale", "maxNorm", maxNorm, "a number > 0");
   return withoutRecording(() => scope(() => minimum(div(maxNorm, norm), 1)));
 }
 
@@ -253,6 +262,9 @@ const scaleInPlaceOp = defineOp({
  * @throws SHAPE_MISMATCH, INVALID_ARGUMENT
  */
 export function scaleInPlace(tensors: readonly Tensor[], factor: number | Tensor): void {
+  checkTensorList("scaleInPlace", "tensors", tensors);
+  if (typeof factor === "number") checkNumber("scaleInPlace", "factor", factor);
+  else checkTensor("scaleInPlace", "factor", factor);
   if (tensors.length === 0) return;
   const attrs = typeof factor === "number" ? { factor } : { factor: 1 };
   runOp<Record<never, never>>(

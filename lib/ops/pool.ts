@@ -1,9 +1,10 @@
 /** Max and mean pooling over windows of [B, T, H, W, C] or [B, H, W, C]. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkOptions, checkTensor, checkWholes, invalid } from "../tensor/check.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape } from "../tensor/shape.js";
-import { Tensor } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one } from "./define.js";
 
 /** Along t, h, w; for the 2d forms the first is that of a single frame. */
@@ -97,27 +98,12 @@ export interface AvgPoolOptions<Sizes extends readonly number[]> extends PoolOpt
   readonly countIncludePad?: boolean;
 }
 
-/** Throws unless `value` is one whole number for each axis, within the limits. */
-function checkNumbers(
-  op: string,
-  argument: string,
-  value: readonly number[],
-  axes: number,
-  least: number,
-  most: (axis: number) => number,
-): void {
-  const fits = (n: number, i: number) => Number.isSafeInteger(n) && n >= least && n <= most(i);
-  if (Array.isArray(value) && value.length === axes && value.every(fits)) return;
-  const limit = least === 0 ? "between 0 and half the kernel" : "≥ 1";
-  const message = `${op}: ${argument} is [${String(value)}], expected ${axes} whole numbers ${limit}`;
-  throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument });
-}
-
 /** Checks the options and brings them to three axes. */
 function windowsOf(op: string, rank: number, x: Tensor, options: PoolOptions<readonly number[]>): Windows {
   const axes = rank - 2;
-  // What is no tensor is left to runOp, which says so.
-  if (x instanceof Tensor && x.rank !== rank) {
+  checkTensor(op, "x", x);
+  checkOptions(op, options);
+  if (x.rank !== rank) {
     const expected = rank === 5 ? "[B, T, H, W, C]" : "[B, H, W, C]";
     throw new HunyuanError("SHAPE_MISMATCH", `${op}: x is ${showShape(x.shape)}, expected ${expected}`, {
       op,
@@ -126,10 +112,12 @@ function windowsOf(op: string, rank: number, x: Tensor, options: PoolOptions<rea
     });
   }
   const { kernel, stride = kernel, padding = new Array<number>(axes).fill(0) } = options;
-  const any = () => Number.POSITIVE_INFINITY;
-  checkNumbers(op, "kernel", kernel, axes, 1, any);
-  checkNumbers(op, "stride", stride, axes, 1, any);
-  checkNumbers(op, "padding", padding, axes, 0, (i) => (kernel[i] as number) / 2);
+  checkWholes(op, "kernel", kernel, axes, 1);
+  checkWholes(op, "stride", stride, axes, 1);
+  checkWholes(op, "padding", padding, axes, 0);
+  if (padding.some((n, i) => n > (kernel[i] as number) / 2)) {
+    throw invalid(op, "padding", padding, `at most half the kernel, ${showShape(kernel)}`);
+  }
   const frame = rank === 5 ? [] : [1];
   return {
     kernel: [...frame, ...kernel],

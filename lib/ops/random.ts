@@ -6,6 +6,7 @@
 import { type Device, defaultDevice } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkDevice, checkNumber, checkOneOf, checkOptions, invalid } from "../tensor/check.js";
 import { bytesOf, type DType, type FloatDType, floatDTypes } from "../tensor/dtype.js";
 import { checkShape, type Shape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -39,6 +40,8 @@ const torchRandomOp = defineOp({
   cost: (_, { dtype, shape }) => written(dtype, shape, 30),
 });
 
+const whole = { whole: true, min: 0 };
+
 /** PyTorch makes fewer than this many normals one after the other, in double precision. */
 const torchBlock = 16;
 const drawsOfPair = 4;
@@ -56,7 +59,8 @@ export class TorchGenerator {
   #kept = -1;
 
   constructor(seed: number) {
-    this.seed = checkSeed("torchGenerator", seed);
+    checkNumber("torchGenerator", "seed", seed, whole);
+    this.seed = seed;
   }
 
   /** Where the next `n` numbers start; moves on past them. @internal */
@@ -106,18 +110,6 @@ export interface RandomOptions<D extends FloatDType = FloatDType> {
 type Options<D extends FloatDType> = RandomOptions<D> &
   ({ readonly seed: number } | { readonly generator: TorchGenerator });
 
-function refuse(op: string, argument: string, expected: string, seen: unknown): HunyuanError<"INVALID_ARGUMENT"> {
-  return new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} must be ${expected}, got ${String(seen)}`, {
-    op,
-    argument,
-  });
-}
-
-function checkSeed(op: string, seed: unknown): number {
-  if (typeof seed === "number" && Number.isSafeInteger(seed) && seed >= 0) return seed;
-  throw refuse(op, "seed", "a whole number ≥ 0 below 2^53", seed);
-}
-
 function random<D extends FloatDType>(
   op: string,
   kind: Kind,
@@ -125,15 +117,20 @@ function random<D extends FloatDType>(
   options: RandomOptions<D>,
 ): Tensor<D | "f32"> {
   checkShape(op, shape);
-  const { dtype = "f32", device = defaultDevice(), rng = "philox", offset = 0, generator } = options;
-  if (!floatDTypes.includes(dtype)) throw refuse(op, "dtype", `one of ${floatDTypes.join(", ")}`, dtype);
-  if (generator !== undefined || rng === "torch") {
-    return fromTorch(op, kind, shape, dtype, device, generator ?? new TorchGenerator(checkSeed(op, options.seed)));
+  checkOptions(op, options);
+  const { seed = -1, dtype = "f32", device = defaultDevice(), rng = "philox", offset = 0, generator } = options;
+  checkOneOf(op, "dtype", dtype, floatDTypes);
+  checkOneOf(op, "rng", rng, ["philox", "torch"]);
+  checkNumber(op, "offset", offset, whole);
+  checkDevice(op, device);
+  if (generator !== undefined) {
+    if (!(generator instanceof TorchGenerator)) throw invalid(op, "generator", generator, "one of torchGenerator()");
+    return fromTorch(op, kind, shape, dtype, device, generator);
   }
-  if (rng !== "philox") throw refuse(op, "rng", "philox or torch", rng);
-  const seed = checkSeed(op, options.seed);
-  if (!Number.isSafeInteger(offset) || offset < 0) throw refuse(op, "offset", "a whole number ≥ 0", offset);
-  const attrs = { kind, seedLow: seed % 2 ** 32, seedHigh: Math.floor(seed / 2 ** 32), offset, dtype, shape };
+  checkNumber(op, "seed", options.seed, whole);
+  if (rng === "torch") return fromTorch(op, kind, shape, dtype, device, new TorchGenerator(seed));
+  const [seedLow, seedHigh] = [seed % 2 ** 32, Math.floor(seed / 2 ** 32)];
+  const attrs = { kind, seedLow, seedHigh, offset, dtype, shape: [...shape] };
   return runOp<{ y: D | "f32" }>(philoxOp, {}, attrs, { device }).y;
 }
 
@@ -157,11 +154,13 @@ function fromTorch<D extends FloatDType>(
       },
     );
   }
-  const { skip, kept } = generator.take(kind, sizeOf(shape));
+  // What has no room (its read says so) draws nothing: later calls would step through its numbers one by one.
+  const size = sizeOf(shape);
+  const { skip, kept } = generator.take(kind, bytesOf(dtype, size) <= device.memory().limit ? size : 0);
   return runOp<{ y: D }>(
     torchRandomOp,
     {},
-    { kind, seed: generator.seed % 2 ** 32, skip, kept, dtype, shape },
+    { kind, seed: generator.seed % 2 ** 32, skip, kept, dtype, shape: [...shape] },
     { device },
   ).y;
 }

@@ -4,6 +4,7 @@
  */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkDType, checkFlag, checkNumber, checkOptions, checkTensor, invalid } from "../tensor/check.js";
 import {
   type DType,
   type FloatDType,
@@ -13,7 +14,7 @@ import {
   numericDTypes,
 } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
-import { checkAxis, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
+import { checkAxis, checkShape, maxRank, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { cast } from "./copy.js";
 import { defineOp, one, optional } from "./define.js";
@@ -129,15 +130,15 @@ export interface ReduceOptions {
 
 type Plan = { readonly axes: readonly number[]; readonly shape: Shape };
 
-function planOf(op: string, x: Tensor, { axes, keepDims = false }: ReduceOptions): Plan {
+function planOf(op: string, x: Tensor, options: ReduceOptions): Plan {
+  checkOptions(op, options);
+  const { axes, keepDims = false } = options;
+  checkFlag(op, "keepDims", keepDims);
   const asked = axes === undefined ? x.shape.map((_, i) => i) : typeof axes === "number" ? [axes] : axes;
-  if (!Array.isArray(asked)) {
-    throw new HunyuanError("INVALID_ARGUMENT", `${op}: axes must be a number or an array of them`, {
-      op,
-      argument: "axes",
-    });
+  if (!Array.isArray(asked) || asked.length > maxRank) {
+    throw invalid(op, "axes", axes, `an axis or an array of at most ${maxRank}`);
   }
-  const given = asked.map((axis) => checkAxis(op, axis, x.rank));
+  const given = Array.from(asked, (axis) => checkAxis(op, axis, x.rank));
   if (new Set(given).size !== given.length) {
     throw new HunyuanError("INVALID_ARGUMENT", `${op}: axes ${showShape(asked)} name an axis twice`, {
       op,
@@ -163,17 +164,13 @@ function checkNotEmpty(op: string, x: Tensor, { axes }: Plan): void {
   );
 }
 
-function checkDType(op: string, x: Tensor, allowed: readonly DType[]): void {
-  if (allowed.includes(x.dtype)) return;
-  throw new HunyuanError("DTYPE_UNSUPPORTED", `${op}: x is ${x.dtype}, expected ${allowed.join(", ")}`, {
-    op,
-    argument: "x",
-    dtype: x.dtype,
-  });
+function checkInput(op: string, x: Tensor, allowed: readonly DType[]): void {
+  checkTensor(op, "x", x);
+  checkDType(op, "x", x, allowed);
 }
 
 function reduced<D extends DType>(fn: Fold, x: Tensor, options: ReduceOptions, allowed: readonly DType[]): Tensor<D> {
-  checkDType(fn, x, allowed);
+  checkInput(fn, x, allowed);
   const plan = planOf(fn, x, options);
   if (fn === "max" || fn === "min") checkNotEmpty(fn, x, plan);
   return runOp<{ y: D }>(reduceOp, { x }, { fn, ...plan }).y;
@@ -222,11 +219,11 @@ export interface VarianceOptions extends ReduceOptions {
 }
 
 /** Variance over axes: Σ (x − mean)² / (n − correction). @throws INVALID_ARGUMENT, DTYPE_UNSUPPORTED */
-export function variance<D extends FloatDType>(
-  x: Tensor<D>,
-  { correction = 1, ...options }: VarianceOptions = {},
-): Tensor<D> {
-  checkDType("variance", x, floatDTypes);
+export function variance<D extends FloatDType>(x: Tensor<D>, options: VarianceOptions = {}): Tensor<D> {
+  checkInput("variance", x, floatDTypes);
+  checkOptions("variance", options);
+  const { correction = 1 } = options;
+  checkNumber("variance", "correction", correction);
   const out = runOp<{ y: D; mean: FloatDType }>(varianceOp, { x }, { correction, ...planOf("variance", x, options) });
   out.mean.dispose();
   return out.y;
@@ -244,8 +241,10 @@ export interface ArgmaxOptions {
  *
  * @throws INVALID_ARGUMENT for an axis outside the shape, of no elements or of 2^31 and more
  */
-export function argmax(x: Tensor, { axis, keepDims = false }: ArgmaxOptions = {}): Tensor<"i32"> {
-  checkDType("argmax", x, numericDTypes);
+export function argmax(x: Tensor, options: ArgmaxOptions = {}): Tensor<"i32"> {
+  checkInput("argmax", x, numericDTypes);
+  checkOptions("argmax", options);
+  const { axis, keepDims = false } = options;
   const plan = planOf("argmax", x, { keepDims, ...(axis === undefined ? {} : { axes: [axis] }) });
   checkNotEmpty("argmax", x, plan);
   if (countOf(x.shape, plan.axes) > 2 ** 31 - 1) {
@@ -264,6 +263,8 @@ export function argmax(x: Tensor, { axis, keepDims = false }: ArgmaxOptions = {}
  * @throws SHAPE_MISMATCH when `shape` does not broadcast to x's
  */
 export function sumTo<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
+  checkTensor("sumTo", "x", x);
+  checkShape("sumTo", shape);
   if (sameShape(x.shape, shape)) return x;
   const lead = x.rank - shape.length;
   const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []));
@@ -277,7 +278,7 @@ export function sumTo<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
       },
     );
   }
-  checkDType("sumTo", x, [...floatDTypes, "i64"]);
+  checkDType("sumTo", "x", x, [...floatDTypes, "i64"]);
   if (sizeOf(shape) === x.size && x.size > 0) return reshape(x, shape);
   return runOp<{ y: D }>(reduceOp, { x }, { fn: "sum", axes, shape }).y;
 }

@@ -1,9 +1,10 @@
 /** Changing the size of frames and clips: nearest upsampling with the first-frame rule, bilinear resizing. */
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkNumber, checkOptions, checkTensor, checkWholes } from "../tensor/check.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import { type Shape, showShape } from "../tensor/shape.js";
-import { Tensor } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one } from "./define.js";
 
 /** [B, T, H, W, C] made larger by whole factors. */
@@ -105,15 +106,14 @@ export interface UpsampleOptions {
 export function upsampleNearest<D extends FloatDType>(
   x: Tensor<D>,
   factors: readonly [t: number, h: number, w: number],
-  { firstFrame = true }: UpsampleOptions = {},
+  options: UpsampleOptions = {},
 ): Tensor<D> {
   const op = "upsampleNearest";
-  // What is no tensor is left to runOp, which says so.
-  if (x instanceof Tensor && x.rank !== 5) throw badShape(op, x, "[B, T, H, W, C]");
-  if (!Array.isArray(factors) || factors.length !== 3 || !factors.every((f) => Number.isSafeInteger(f) && f >= 1)) {
-    const message = `${op}: factors are [${String(factors)}], expected three whole numbers ≥ 1`;
-    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "factors" });
-  }
+  checkTensor(op, "x", x);
+  checkOptions(op, options);
+  const { firstFrame = true } = options;
+  if (x.rank !== 5) throw badShape(op, x, "[B, T, H, W, C]");
+  checkWholes(op, "factors", factors, 3, 1);
   return runOp<{ y: D }>(upsampleNearestOp, { x }, { factors, firstFrame }).y;
 }
 
@@ -135,23 +135,14 @@ export interface ResizeOptions {
  * @throws SHAPE_MISMATCH, INVALID_ARGUMENT, DTYPE_UNSUPPORTED
  * @example resizeBilinear(frames, { height: 720, width: 1280, antialias: true })
  */
-export function resizeBilinear<D extends FloatDType>(
-  x: Tensor<D>,
-  { height, width, alignCorners = false, antialias = false }: ResizeOptions,
-): Tensor<D> {
+export function resizeBilinear<D extends FloatDType>(x: Tensor<D>, options: ResizeOptions): Tensor<D> {
   const op = "resizeBilinear";
-  for (const [argument, value] of [
-    ["height", height],
-    ["width", width],
-  ] as const) {
-    if (Number.isSafeInteger(value) && value >= 1) continue;
-    const message = `${op}: ${argument} is ${String(value)}, expected a whole number ≥ 1`;
-    throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument });
-  }
-  // What is no tensor is left to runOp, which says so.
-  if (x instanceof Tensor) {
-    if (x.rank !== 4 && x.rank !== 5) throw badShape(op, x, "[B, H, W, C] or [B, T, H, W, C]");
-    if (x.shape.at(-3) === 0 || x.shape.at(-2) === 0) throw badShape(op, x, "height and width ≥ 1");
-  }
+  checkTensor(op, "x", x);
+  checkOptions(op, options);
+  const { height, width, alignCorners = false, antialias = false } = options;
+  checkNumber(op, "height", height, { whole: true, min: 1 });
+  checkNumber(op, "width", width, { whole: true, min: 1 });
+  if (x.rank !== 4 && x.rank !== 5) throw badShape(op, x, "[B, H, W, C] or [B, T, H, W, C]");
+  if (x.shape.at(-3) === 0 || x.shape.at(-2) === 0) throw badShape(op, x, "height and width ≥ 1");
   return runOp<{ y: D }>(resizeBilinearOp, { x }, { height, width, alignCorners, antialias }).y;
 }

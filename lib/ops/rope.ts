@@ -2,6 +2,7 @@
 import { type Device, defaultDevice } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkNumber, checkOptions, checkTensors, checkWholes, invalid } from "../tensor/check.js";
 import type { DType, FloatDType } from "../tensor/dtype.js";
 import { sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -12,6 +13,8 @@ export interface RopeTables {
   readonly cos: Tensor<"f32">;
   readonly sin: Tensor<"f32">;
 }
+
+const count = { whole: true, min: 0 };
 
 const ropeTableOp = defineOp({
   name: "rope_table",
@@ -45,12 +48,17 @@ export interface RopeTables3dOptions {
  */
 export function ropeTables3d(
   grid: { readonly t: number; readonly h: number; readonly w: number },
-  { axes = [16, 56, 56], theta = 256, device = defaultDevice() }: RopeTables3dOptions = {},
+  options: RopeTables3dOptions = {},
 ): RopeTables {
+  const op = "ropeTables3d";
+  if (typeof grid !== "object" || grid === null) throw invalid(op, "grid", grid, "{ t, h, w }");
+  checkOptions(op, options);
+  const { axes = [16, 56, 56], theta = 256, device = defaultDevice() } = options;
   const sizes = [grid.t, grid.h, grid.w];
-  sizes.forEach((n, i) => checkCount("ropeTables3d", ["t", "h", "w"][i] as string, n));
-  checkAxes("ropeTables3d", axes);
-  checkTheta("ropeTables3d", theta);
+  sizes.forEach((n, i) => checkNumber(op, ["t", "h", "w"][i] as string, n, count));
+  checkWholes(op, "axes", axes, 3, 0);
+  if (axes.some((d) => d % 2 !== 0)) throw invalid(op, "axes", axes, "even numbers ≥ 0");
+  checkNumber(op, "theta", theta, { above: 0 });
   return runOp<{ cos: "f32"; sin: "f32" }>(
     ropeTableOp,
     {},
@@ -75,47 +83,21 @@ export interface RopeTables1dOptions {
  * @throws INVALID_ARGUMENT
  * @example const { cos, sin } = ropeTables1d(351, 128);
  */
-export function ropeTables1d(
-  length: number,
-  headDim: number,
-  { theta = 500_000, start = 0, device = defaultDevice() }: RopeTables1dOptions = {},
-): RopeTables {
-  checkCount("ropeTables1d", "length", length);
-  checkCount("ropeTables1d", "start", start);
-  checkAxes("ropeTables1d", [headDim]);
-  checkTheta("ropeTables1d", theta);
+export function ropeTables1d(length: number, headDim: number, options: RopeTables1dOptions = {}): RopeTables {
+  const op = "ropeTables1d";
+  checkOptions(op, options);
+  const { theta = 500_000, start = 0, device = defaultDevice() } = options;
+  checkNumber(op, "length", length, count);
+  checkNumber(op, "start", start, count);
+  checkNumber(op, "headDim", headDim, count);
+  if (headDim % 2 !== 0) throw invalid(op, "headDim", headDim, "an even number ≥ 0");
+  checkNumber(op, "theta", theta, { above: 0 });
   return runOp<{ cos: "f32"; sin: "f32" }>(
     ropeTableOp,
     {},
     { sizes: [length], axes: [headDim], theta, start, interleaved: false },
     { device },
   );
-}
-
-function checkCount(op: string, argument: string, n: number): void {
-  if (Number.isSafeInteger(n) && n >= 0) return;
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} is ${n}, expected a whole number ≥ 0`, {
-    op,
-    argument,
-  });
-}
-
-function checkAxes(op: string, axes: readonly number[]): void {
-  if (axes.every((d) => Number.isSafeInteger(d) && d >= 0 && d % 2 === 0)) return;
-  const seen = axes.length === 1 ? axes[0] : `[${axes.join(", ")}]`;
-  const argument = axes.length === 1 ? "headDim" : "axes";
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: ${argument} is ${seen}, expected even numbers ≥ 0`, {
-    op,
-    argument,
-  });
-}
-
-function checkTheta(op: string, theta: number): void {
-  if (Number.isFinite(theta) && theta > 0) return;
-  throw new HunyuanError("INVALID_ARGUMENT", `${op}: theta is ${theta}, expected a number above 0`, {
-    op,
-    argument: "theta",
-  });
 }
 
 // --- rotation -----------------------------------------------------------------------------------------------------------
@@ -198,8 +180,10 @@ export function rope<D extends FloatDType>(
   x: Tensor<D>,
   cos: Tensor,
   sin: Tensor,
-  { interleaved = true }: RopeOptions = {},
+  options: RopeOptions = {},
 ): Tensor<D> {
+  checkOptions("rope", options);
+  const { interleaved = true } = options;
   return rotated(x, cos, sin, interleaved, false);
 }
 
@@ -322,8 +306,15 @@ export function qkNormRope<D extends FloatDType>(
   kWeight: Tensor,
   cos?: Tensor,
   sin?: Tensor,
-  { eps = 1e-6, into }: QkNormRopeOptions<D> = {},
+  options: QkNormRopeOptions<D> = {},
 ): { readonly q: Tensor<D>; readonly k: Tensor<D> } {
+  checkOptions("qkNormRope", options);
+  const { eps = 1e-6, into } = options;
+  checkNumber("qkNormRope", "eps", eps, { min: 0 });
+  if (into !== undefined) {
+    if (typeof into !== "object" || into === null) throw invalid("qkNormRope", "into", into, "{ q, k }");
+    checkTensors("qkNormRope", { "into.q": into.q, "into.k": into.k });
+  }
   const out = runOp<{ qOut: D; kOut: D }>(
     qkNormRopeOp,
     { q, k, qWeight, kWeight, cos, sin },

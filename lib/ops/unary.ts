@@ -1,6 +1,6 @@
 /** Functions of one element: arithmetic, transcendental functions, activations. Computed in f32 (f64 for f64). */
-import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
+import { checkDType, checkNumber, checkOneOf, checkOptions, checkTensor, invalid } from "../tensor/check.js";
 import {
   type DType,
   type FloatDType,
@@ -10,7 +10,7 @@ import {
   numericDTypes,
 } from "../tensor/dtype.js";
 import { sizeOf } from "../tensor/shape.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { Tensor } from "../tensor/tensor.js";
 import { cast } from "./copy.js";
 import { defineOp, one } from "./define.js";
 
@@ -75,13 +75,8 @@ function applied<D extends DType>(
   allowed: readonly DType[] = floatDTypes,
   { slope = 0, low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY }: Parameters = {},
 ): Tensor<D> {
-  if (x?.dtype !== undefined && !allowed.includes(x.dtype)) {
-    throw new HunyuanError("DTYPE_UNSUPPORTED", `${fn}: x is ${x.dtype}, expected ${allowed.join(", ")}`, {
-      op: fn,
-      argument: "x",
-      dtype: x.dtype,
-    });
-  }
+  if (!(x instanceof Tensor)) throw invalid(fn, "x", x, "a tensor");
+  checkDType(fn, "x", x, allowed);
   return runOp<{ y: D }>(unaryOp, { x }, { fn, slope, low, high }).y;
 }
 
@@ -145,6 +140,8 @@ export function silu<D extends FloatDType>(x: Tensor<D>): Tensor<D> {
   return applied("silu", x);
 }
 
+const approximations = ["tanh", "none"];
+
 export interface GeluOptions {
   /** "tanh": the approximation that HunyuanVideo's transformer was trained with. Default "none": by the error function. */
   readonly approximate?: "tanh" | "none";
@@ -156,17 +153,10 @@ export interface GeluOptions {
  * @throws INVALID_ARGUMENT, DTYPE_UNSUPPORTED
  * @example gelu(x, { approximate: "tanh" })
  */
-export function gelu<D extends FloatDType>(x: Tensor<D>, { approximate = "none" }: GeluOptions = {}): Tensor<D> {
-  if (approximate !== "tanh" && approximate !== "none") {
-    throw new HunyuanError(
-      "INVALID_ARGUMENT",
-      `gelu: approximate must be "tanh" or "none", got ${String(approximate)}`,
-      {
-        op: "gelu",
-        argument: "approximate",
-      },
-    );
-  }
+export function gelu<D extends FloatDType>(x: Tensor<D>, options: GeluOptions = {}): Tensor<D> {
+  checkOptions("gelu", options);
+  const { approximate = "none" } = options;
+  checkOneOf("gelu", "approximate", approximate, approximations);
   return applied(approximate === "tanh" ? "geluTanh" : "gelu", x);
 }
 
@@ -181,10 +171,10 @@ export function relu<D extends NumericDType>(x: Tensor<D>): Tensor<D> {
 }
 
 /** x above 0, slope · x below (default 0.01). */
-export function leakyRelu<D extends FloatDType>(
-  x: Tensor<D>,
-  { slope = 0.01 }: { readonly slope?: number } = {},
-): Tensor<D> {
+export function leakyRelu<D extends FloatDType>(x: Tensor<D>, options: { readonly slope?: number } = {}): Tensor<D> {
+  checkOptions("leakyRelu", options);
+  const { slope = 0.01 } = options;
+  checkNumber("leakyRelu", "slope", slope);
   return applied("leakyRelu", x, floatDTypes, { slope });
 }
 
@@ -201,17 +191,15 @@ export interface ClampOptions {
  * @throws DTYPE_UNSUPPORTED, INVALID_ARGUMENT for bounds that are no numbers, or fractions for integers
  * @example clamp(video, { min: -1, max: 1 })
  */
-export function clamp<D extends NumericDType>(
-  x: Tensor<D>,
-  { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY }: ClampOptions,
-): Tensor<D> {
+export function clamp<D extends NumericDType>(x: Tensor<D>, options: ClampOptions): Tensor<D> {
+  checkTensor("clamp", "x", x);
+  checkOptions("clamp", options);
+  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = options;
   for (const [argument, bound] of Object.entries({ min, max })) {
-    const whole = Number.isSafeInteger(bound) || Math.abs(bound) === Number.POSITIVE_INFINITY;
+    const whole =
+      Number.isSafeInteger(bound) || bound === Number.NEGATIVE_INFINITY || bound === Number.POSITIVE_INFINITY;
     if (typeof bound === "number" && !Number.isNaN(bound) && (isFloat(x.dtype) || whole)) continue;
-    throw new HunyuanError("INVALID_ARGUMENT", `clamp: ${argument} is ${String(bound)}, no bound for ${x.dtype}`, {
-      op: "clamp",
-      argument,
-    });
+    throw invalid("clamp", argument, bound, `a ${isFloat(x.dtype) ? "number" : "whole number"}, as x is ${x.dtype}`);
   }
   return applied("clamp", x, numericDTypes, { low: min, high: max });
 }

@@ -5,6 +5,7 @@
  * Gradients of views are views or copies of gradients; split puts one node on the tape for all of its parts.
  */
 import { HunyuanError } from "../runtime/errors.js";
+import { checkNumber, checkTensor, invalid, seen } from "../tensor/check.js";
 import { bytesOf, type DType } from "../tensor/dtype.js";
 import {
   asTensorGeometry,
@@ -14,7 +15,16 @@ import {
   sliceGeometry,
 } from "../tensor/geometry.js";
 import { recordView } from "../tensor/record-view.js";
-import { broadcastStrides, checkAxis, checkShape, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
+import {
+  broadcastStrides,
+  checkAxis,
+  checkShape,
+  maxRank,
+  type Shape,
+  sameShape,
+  showShape,
+  sizeOf,
+} from "../tensor/shape.js";
 import type { Tensor, ViewGeometry } from "../tensor/tensor.js";
 import { placeParts } from "./concat.js";
 import { cast, copyAs, copyView } from "./copy.js";
@@ -32,16 +42,8 @@ function inOneType(grads: readonly Tensor[]): readonly Tensor[] {
   return grads.map((grad) => cast(grad, widest.dtype));
 }
 
-function checkIndex(op: string, argument: string, value: number, low: number, high: number): void {
-  if (Number.isInteger(value) && value >= low && value <= high) return;
-  throw new HunyuanError(
-    "INVALID_ARGUMENT",
-    `${op}: ${argument} is ${value}, expected a whole number in ${low} … ${high}`,
-    {
-      op,
-      argument,
-    },
-  );
+function checkIndex(op: string, argument: string, value: number, min: number, max: number): void {
+  checkNumber(op, argument, value, { whole: true, min, max });
 }
 
 /**
@@ -51,6 +53,7 @@ function checkIndex(op: string, argument: string, value: number, low: number, hi
  * @example slice(tokens, 1, 0, imageTokens) // tokens [B, S, C]
  */
 export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number, end?: number): Tensor<D> {
+  checkTensor("slice", "x", x);
   const along = checkAxis("slice", axis, x.rank);
   const n = x.shape[along] as number;
   checkIndex("slice", "start", start, -n, n);
@@ -61,6 +64,9 @@ export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number
   return viewsAlong("slice", x, along, [from], [to - from])[0] as Tensor<D>;
 }
 
+/** A tensor each: an axis that costs no memory (an empty or repeated one) may be longer than handles last. */
+const mostParts = 65_536;
+
 /**
  * x cut along an axis (default the last) into views: into a number of equal parts, or into parts of the given sizes.
  * One node on the tape for all of them, so that the gradient is put together once.
@@ -69,9 +75,13 @@ export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number
  * @example const [q, k, v] = split(qkv, 3); // qkv [B, S, 3 · C]
  */
 export function split<D extends DType>(x: Tensor<D>, parts: number | readonly number[], axis = -1): Tensor<D>[] {
+  checkTensor("split", "x", x);
   const along = checkAxis("split", axis, x.rank);
   const n = x.shape[along] as number;
-  if (typeof parts === "number") checkIndex("split", "parts", parts, 1, Number.MAX_SAFE_INTEGER);
+  if (typeof parts === "number") checkIndex("split", "parts", parts, 1, mostParts);
+  else if (!Array.isArray(parts) || parts.length > mostParts) {
+    throw invalid("split", "parts", parts, `a number or an array of at most ${mostParts} sizes`);
+  }
   const sizes = typeof parts === "number" ? new Array<number>(parts).fill(n / parts) : parts;
   const starts: number[] = [];
   let sum = 0;
@@ -79,10 +89,10 @@ export function split<D extends DType>(x: Tensor<D>, parts: number | readonly nu
     starts.push(sum);
     sum += size;
   }
-  if (sum !== n || !sizes.every((size) => Number.isInteger(size) && size >= 0)) {
+  if (sum !== n || !sizes.every((size) => Number.isSafeInteger(size) && size >= 0)) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
-      `split: axis ${along} of ${showShape(x.shape)} cannot be cut into ${typeof parts === "number" ? `${parts} equal parts` : showShape(parts)}`,
+      `split: axis ${along} of ${showShape(x.shape)} cannot be cut into ${typeof parts === "number" ? `${parts} equal parts` : seen(parts)}`,
       { op: "split", argument: "parts", shapes: [x.shape] },
     );
   }
@@ -116,6 +126,7 @@ function viewsAlong<D extends DType>(
  * @example select(hidden, 1, -1) // [B, S, C] gives [B, C], the last token
  */
 export function select<D extends DType>(x: Tensor<D>, axis: number, index: number): Tensor<D> {
+  checkTensor("select", "x", x);
   const along = checkAxis("select", axis, x.rank);
   const size = x.shape[along] as number;
   checkIndex("select", "index", index, -size, size - 1);
@@ -138,15 +149,18 @@ export function select<D extends DType>(x: Tensor<D>, axis: number, index: numbe
  * @example reshape(q, [B, S, heads, -1])
  */
 export function reshape<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
+  checkTensor("reshape", "x", x);
+  if (!Array.isArray(shape) || shape.length > maxRank) checkShape("reshape", shape);
   return reshaped("reshape", x, fillIn(x, shape));
 }
 
 function fillIn(x: Tensor, shape: Shape): Shape {
-  const open = Array.isArray(shape) ? shape.indexOf(-1) : -1;
-  const others = open < 0 ? shape : shape.filter((_, i) => i !== open);
+  const open = shape.indexOf(-1);
+  const others = [...shape];
+  if (open >= 0) others.splice(open, 1);
   checkShape("reshape", others);
-  const full = open < 0 ? shape : shape.map((n, i) => (i === open ? x.size / Math.max(1, sizeOf(others)) : n));
-  if (full.length <= 6 && full.every(Number.isInteger) && sizeOf(full) === x.size) return full;
+  const full = open < 0 ? others : shape.map((n, i) => (i === open ? x.size / Math.max(1, sizeOf(others)) : n));
+  if (full.length <= maxRank && full.every(Number.isInteger) && sizeOf(full) === x.size) return full;
   throw new HunyuanError(
     "SHAPE_MISMATCH",
     `reshape: ${showShape(x.shape)} has ${x.size} elements, ${showShape(shape)} takes another number`,
@@ -173,6 +187,7 @@ function reshaped<D extends DType>(op: string, x: Tensor<D>, shape: Shape): Tens
  * @example flatten(latents, 1, 3) // [B, T, H, W, C] gives [B, T · H · W, C]
  */
 export function flatten<D extends DType>(x: Tensor<D>, first = 0, last = -1): Tensor<D> {
+  checkTensor("flatten", "x", x);
   if (x.rank === 0) return reshaped("flatten", x, [1]);
   const from = checkAxis("flatten", first, x.rank);
   const to = checkAxis("flatten", last, x.rank);
@@ -190,6 +205,7 @@ export function flatten<D extends DType>(x: Tensor<D>, first = 0, last = -1): Te
  * @throws INVALID_ARGUMENT for an axis outside −(rank + 1) … rank or a seventh axis
  */
 export function unsqueeze<D extends DType>(x: Tensor<D>, axis: number): Tensor<D> {
+  checkTensor("unsqueeze", "x", x);
   const at = checkAxis("unsqueeze", axis, x.rank + 1);
   const shape = [...x.shape.slice(0, at), 1, ...x.shape.slice(at)];
   checkShape("unsqueeze", shape);
@@ -202,6 +218,7 @@ export function unsqueeze<D extends DType>(x: Tensor<D>, axis: number): Tensor<D
  * @throws SHAPE_MISMATCH when the axis has another size
  */
 export function squeeze<D extends DType>(x: Tensor<D>, axis?: number): Tensor<D> {
+  checkTensor("squeeze", "x", x);
   if (axis === undefined)
     return reshaped(
       "squeeze",
@@ -235,7 +252,10 @@ export function squeeze<D extends DType>(x: Tensor<D>, axis?: number): Tensor<D>
  * @example permute(latents, [0, 2, 3, 4, 1]) // [B, C, T, H, W] gives [B, T, H, W, C]
  */
 export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]): Tensor<D> {
-  const order = axes.map((axis) => checkAxis("permute", axis, x.rank));
+  checkTensor("permute", "x", x);
+  if (!Array.isArray(axes) || axes.length > maxRank)
+    throw invalid("permute", "axes", axes, `an order of ${x.rank} axes`);
+  const order = Array.from(axes, (axis) => checkAxis("permute", axis, x.rank));
   if (order.length !== x.rank || new Set(order).size !== x.rank) {
     throw new HunyuanError(
       "INVALID_ARGUMENT",
@@ -258,6 +278,7 @@ export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]):
  * @throws INVALID_ARGUMENT for axes outside the shape
  */
 export function transpose<D extends DType>(x: Tensor<D>, a = -2, b = -1): Tensor<D> {
+  checkTensor("transpose", "x", x);
   const i = checkAxis("transpose", a, x.rank);
   const j = checkAxis("transpose", b, x.rank);
   return permute(
@@ -274,6 +295,7 @@ export function transpose<D extends DType>(x: Tensor<D>, a = -2, b = -1): Tensor
  * @example broadcastTo(vec, [B, S, C]) // vec [B, 1, C]
  */
 export function broadcastTo<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
+  checkTensor("broadcastTo", "x", x);
   checkShape("broadcastTo", shape);
   const lead = shape.length - x.rank;
   if (lead < 0 || !x.shape.every((n, i) => n === shape[lead + i] || n === 1)) {

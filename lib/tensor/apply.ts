@@ -7,7 +7,7 @@ import { statusToError } from "../runtime/failures.js";
 import { mailboxNumber } from "../runtime/mailbox.js";
 import { checkDevice } from "./check.js";
 import type { DType } from "./dtype.js";
-import { recordGradient } from "./grad-record.js";
+import { needsGrad, recordGradient } from "./grad-record.js";
 import type {
   AttrInput,
   AttrSpec,
@@ -49,7 +49,7 @@ export function runOp<R extends { readonly [name: string]: DType }>(
 ): { readonly [K in keyof R]: Tensor<R[K]> } {
   const device = checkInputs(op, inputs, options.device);
   for (let i = 0; i < op.attrNames.length; i++) checkAttr(op, op.attrNames[i] as string, attrs);
-  if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && inputsNeedGrad(inputs)) {
+  if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && Object.values(inputs).some(needsGrad)) {
     throw new HunyuanError(
       "GRADIENT_UNAVAILABLE",
       `${op.name}: what is written into a given tensor carries no gradient`,
@@ -59,25 +59,20 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   // Which names and kinds there are is what checkInputs has just compared with the declaration.
   const specs = op.shape(inputs as Inputs<InputSpecs>, attrs as Attrs<AttrSpecs>);
   // Copies of strided views are ops of their own, so they go before this op's record is begun.
-  const ready = prepareInputs(op, inputs, options);
+  const copies: Tensor[] = [];
+  const ready = prepareInputs(op, inputs, options.views, copies);
   const outputs: { [name: string]: Tensor } = {};
   try {
-    const first = writeRecord(op, ready.tensors, attrs, specs, options);
+    const first = writeRecord(op, ready, attrs, specs, options);
     const code = binding().submit(device.id);
     if (code !== 0) throw refusal(op, code, device);
     takeOutputs(op, specs, options, device, first, outputs);
   } finally {
-    for (const tensor of ready.copies) tensor.dispose();
+    for (const tensor of copies) tensor.dispose();
   }
   if (op.vjp !== undefined && !recordingOff()) recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
   // The one cast: what comes out has the types that the op's shape rule gave, which R repeats.
   return outputs as { readonly [K in keyof R]: Tensor<R[K]> };
-}
-
-function inputsNeedGrad(inputs: { readonly [name: string]: InputTensor }): boolean {
-  return Object.values(inputs).some((value) =>
-    value instanceof Tensor ? value.requiresGrad : value?.some((tensor) => tensor.requiresGrad),
-  );
 }
 
 function checkInputs(op: Op, inputs: { readonly [name: string]: InputTensor }, chosen: Device | undefined): Device {
@@ -145,33 +140,33 @@ function isWholes(value: unknown): boolean {
   return true;
 }
 
-const noCopies: readonly Tensor[] = [];
-
-/** The inputs as the kernel can read them, in order, and the dense copies made on the way (disposed of after queueing). */
+/**
+ * The inputs as the kernel can read them, in order. Dense copies made on the way go to `copies`, to be disposed of once
+ * the op is queued.
+ */
 function prepareInputs(
   op: Op,
   inputs: { readonly [name: string]: InputTensor },
-  { views }: RunOptions,
-): { readonly tensors: readonly InputTensor[]; readonly copies: readonly Tensor[] } {
-  const tensors = new Array<InputTensor>(op.inputNames.length);
-  let copies: Tensor[] | undefined;
-  const dense = (tensor: Tensor): Tensor => {
-    if (tensor.isDense) return tensor;
-    const copy = Tensor.toDense(tensor, tensor.dtype);
-    tensor.device.insertedCopies++;
-    copies ??= [];
-    copies.push(copy);
-    return copy;
-  };
-  for (let i = 0; i < tensors.length; i++) {
+  views: RunOptions["views"],
+  copies: Tensor[],
+): readonly InputTensor[] {
+  const ready = new Array<InputTensor>(op.inputNames.length);
+  for (let i = 0; i < ready.length; i++) {
     const name = op.inputNames[i] as string;
-    const spec = op.inputs[name] as InputSpec;
+    const { layout, written } = op.inputs[name] as InputSpec;
     const value = inputs[name];
-    if (value === undefined || spec.layout === "rows" || spec.written || views?.[name] !== undefined)
-      tensors[i] = value;
-    else tensors[i] = value instanceof Tensor ? dense(value) : value.map(dense);
+    if (value === undefined || layout === "rows" || written || views?.[name] !== undefined) ready[i] = value;
+    else if (value instanceof Tensor) ready[i] = value.isDense ? value : denseCopy(value, copies);
+    else ready[i] = value.map((tensor) => (tensor.isDense ? tensor : denseCopy(tensor, copies)));
   }
-  return { tensors, copies: copies ?? noCopies };
+  return ready;
+}
+
+function denseCopy(tensor: Tensor, copies: Tensor[]): Tensor {
+  const copy = Tensor.toDense(tensor, tensor.dtype);
+  tensor.device.insertedCopies++;
+  copies.push(copy);
+  return copy;
 }
 
 /** Fills the mailbox; answers the place where the outputs begin. */

@@ -28,12 +28,19 @@ export function retainEdges(edges: readonly (Edge | undefined)[]): void {
 const asList = (value: InputTensor): readonly Tensor[] =>
   value === undefined ? [] : value instanceof Tensor ? [value] : value;
 
+/** Whether a gradient flows to a tensor, or to one of a list. */
+export function needsGrad(value: InputTensor): boolean {
+  if (value === undefined) return false;
+  return value instanceof Tensor ? value.requiresGrad : value.some((tensor) => tensor.requiresGrad);
+}
+
 export function recordGradient<I extends InputSpecs, A extends AttrSpecs, O extends string>(
   op: Op<I, A, O>,
   inputs: { readonly [name: string]: InputTensor },
   attrs: Attrs<A>,
   outputs: { readonly [name: string]: Tensor },
 ): void {
+  if (!op.inputNames.some((name) => needsGrad(inputs[name]))) return;
   const edges: (Edge | undefined)[] = [];
   for (const name of op.inputNames) {
     if ((op.inputs[name] as InputSpec).written) continue;

@@ -1,5 +1,5 @@
 /** From JavaScript's data to tensors: numbers, nested arrays, typed arrays, ndarrays and raw bytes. */
-import { isAnyArrayBuffer, isSharedArrayBuffer } from "node:util/types";
+import { isAnyArrayBuffer } from "node:util/types";
 import type { NdArray } from "ndarray";
 import { binding } from "../runtime/binding.js";
 import { type Device, defaultDevice } from "../runtime/device.js";
@@ -23,7 +23,9 @@ type TypedArray =
   | Uint32Array
   | BigInt64Array;
 type Scalar = number | boolean | bigint;
-export type NestedArray = Scalar | readonly NestedArray[];
+/** A scalar, or arrays of arrays of it, all of one length on each level. */
+export type Nested<S extends Scalar> = S | readonly Nested<S>[];
+export type NestedArray = Nested<number> | Nested<boolean> | Nested<bigint>;
 export type TensorData = NestedArray | TypedArray | NdArray;
 
 export interface TensorOptions<D extends DType = DType> {
@@ -35,6 +37,9 @@ export interface TensorOptions<D extends DType = DType> {
   readonly shape?: Shape;
 }
 
+/** Options that leave the type to the data. */
+type Undecided = TensorOptions & { readonly dtype?: never };
+
 /**
  * A tensor with a copy of the data.
  *
@@ -42,8 +47,13 @@ export interface TensorOptions<D extends DType = DType> {
  * @throws QUEUE_FULL when too many host bytes wait for upload: `await device.sync()` first.
  * @example tensor([[1, 2], [3, 4]], { dtype: "bf16" })
  */
-export function tensor(data: TensorData): Tensor;
 export function tensor<D extends DType>(data: TensorData, options: TensorOptions<D> & { readonly dtype: D }): Tensor<D>;
+export function tensor(data: Nested<number> | Float32Array, options?: Undecided): Tensor<"f32">;
+export function tensor(data: Nested<boolean>, options?: Undecided): Tensor<"bool">;
+export function tensor(data: Nested<bigint> | BigInt64Array, options?: Undecided): Tensor<"i64">;
+export function tensor(data: Float64Array, options?: Undecided): Tensor<"f64">;
+export function tensor(data: Int8Array | Int16Array | Int32Array | Uint16Array, options?: Undecided): Tensor<"i32">;
+export function tensor(data: Uint8Array | Uint8ClampedArray, options?: Undecided): Tensor<"u8">;
 export function tensor(data: TensorData, options?: TensorOptions): Tensor;
 export function tensor(data: TensorData, options: TensorOptions = {}): Tensor {
   checkOptions("tensor", options);
@@ -89,13 +99,12 @@ export function fromBytes<D extends DType>(
   return uploadBytes(view, dtype, [...shape], device);
 }
 
-/** Throws when the memory has gone to a worker; copies when it is shared, since others may write while it is uploaded. */
+/** The bytes; throws when their memory is gone. */
 function viewOf(op: string, argument: string, bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   const view = ArrayBuffer.isView(bytes) ? bytes : undefined;
   const buffer = view?.buffer ?? (bytes as ArrayBufferLike);
   try {
-    const all = view === undefined ? new Uint8Array(buffer) : new Uint8Array(buffer, view.byteOffset, view.byteLength);
-    return isSharedArrayBuffer(buffer) ? all.slice() : all;
+    return view === undefined ? new Uint8Array(buffer) : new Uint8Array(buffer, view.byteOffset, view.byteLength);
   } catch (cause) {
     // Nothing asks a buffer of Node 20 whether it is detached.
     const message = `${op}: ${argument} has lost its memory: its buffer is detached (transferred) or was made smaller`;
@@ -215,7 +224,10 @@ function fromNested(data: unknown): HostData {
     } else if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") {
       flat.push(value);
     } else {
-      throw refuse(`values must be numbers, booleans or bigints, got ${seen(value)}`, "data");
+      throw refuse(
+        `values must be numbers, booleans or bigints, got ${value === null ? "null" : typeof value}`,
+        "data",
+      );
     }
   };
   walk(data, 0);

@@ -76,8 +76,8 @@ bool Recorder::open(const char* path) {
 }
 
 std::string Recorder::begin(const char* op, const Record& record) {
+  if (contents_bytes(record) > kLargestCall) return {};
   std::string out;
-  if (contents_bytes(record) > kLargestCall) return out;
   RecordedCall header = call_header(op);
   header.args = static_cast<int64_t>(record.arg_counts.size());
   header.tensors = static_cast<int64_t>(record.uses.size());
@@ -86,10 +86,16 @@ std::string Recorder::begin(const char* op, const Record& record) {
   for (const int32_t count : record.arg_counts) put(out, int64_t{count});
   for (size_t i = 0; i < record.uses.size(); ++i) put(out, describe(record.views[i], record.uses[i]));
   for (const double attr : record.attrs) put(out, attr);
+  if (!is_new(out)) return {};
   for (size_t i = 0; i < record.uses.size(); ++i) {
     if (!record.uses[i].fresh) put_contents(out, record.views[i]);
   }
   return out;
+}
+
+bool Recorder::is_new(const std::string& call) {
+  platform::Lock lock(mutex_);
+  return ++alike_[call] <= kMostAlike;
 }
 
 void Recorder::end(std::string&& begun, const Record& record) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 
 #include "core/platform/file.h"
 #include "core/platform/threads.h"
@@ -26,7 +27,7 @@ struct RecordedCall {
 };
 
 struct RecordedTensor {
-  enum Flags : int64_t { kFresh = 1, kWritten = 2 };
+  static constexpr int64_t kFresh = 1, kWritten = 2;  // flags
   int64_t dtype, rank, flags;
   int64_t misalignment;  // of the first element's address: its remainder by 64
   int64_t bytes;         // from the first element to the last
@@ -35,8 +36,10 @@ struct RecordedTensor {
 
 class Recorder {
  public:
-  /// Calls of more bytes than this are left out.
+  /// Calls of more bytes than this are left out, and so are those that differ from this many others in nothing but the
+  /// contents of their tensors.
   static constexpr uint64_t kLargestCall = uint64_t{8} << 20;
+  static constexpr int kMostAlike = 2;
   static constexpr uint64_t kLargestFile = uint64_t{512} << 20;
 
   /// The recorder of this process in `out`; nullptr when none is wanted or the backend's memory is not the host's.
@@ -49,8 +52,10 @@ class Recorder {
 
  private:
   bool open(const char* path);
+  bool is_new(const std::string& call);
 
   platform::Mutex mutex_;
+  std::unordered_map<std::string, int> alike_;  // by all that stands before the contents
   platform::AppendFile file_;
   bool full_ = false;
 };

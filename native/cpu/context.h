@@ -18,7 +18,8 @@ class Context {
   template <class Body>
   void parallel_for(int64_t n, Body&& body) const {
     using B = std::remove_reference_t<Body>;
-    pool_.run(n, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); }, const_cast<void*>(static_cast<const void*>(&body)));
+    pool_.run(
+        n, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); }, const_cast<void*>(static_cast<const void*>(&body)));
   }
 
   /// Memory for the length of this launch, 64-byte aligned, counted against the device's limit.

@@ -58,10 +58,10 @@ struct ThreadPool::State {
   os::Mutex mutex;
   os::CondVar work_added;
   os::CondVar helper_left;
-  Loop* loops = nullptr;            // guarded by mutex
-  int sleepers = 0;                 // guarded by mutex
-  bool stopping = false;            // guarded by mutex
-  std::atomic<uint32_t> epoch{0};   // rises with every loop added, for workers that spin
+  Loop* loops = nullptr;           // guarded by mutex
+  int sleepers = 0;                // guarded by mutex
+  bool stopping = false;           // guarded by mutex
+  std::atomic<uint32_t> epoch{0};  // rises with every loop added, for workers that spin
   os::Thread* workers = nullptr;
   int worker_count = 0;
 
@@ -77,7 +77,8 @@ struct ThreadPool::State {
     loops = loop;
     epoch.fetch_add(1, std::memory_order_release);
     const int64_t useful = std::min<int64_t>(loop->n - 1, sleepers);
-    if (useful == sleepers) work_added.notify_all();
+    if (useful == sleepers)
+      work_added.notify_all();
     else
       for (int64_t i = 0; i < useful; ++i) work_added.notify_one();
   }

@@ -59,15 +59,24 @@ Status event_wait(void*, void*) { return {}; }
 Status lane_wait(void*, Lane, void*) { return {}; }
 void event_free(void*, void*) {}
 
-constexpr BackendTable kTable = {kBackendVersion, sizeof(BackendTable),
-                                 kOpsHash,        "null",
-                                 device_count,    open,
-                                 close,           describe,
-                                 alloc,           free,
-                                 upload,          download,
-                                 launch,          supports,
-                                 event_record,    event_wait,
-                                 lane_wait,       event_free,
+constexpr BackendTable kTable = {kBackendVersion,
+                                 sizeof(BackendTable),
+                                 kOpsHash,
+                                 "null",
+                                 device_count,
+                                 open,
+                                 close,
+                                 describe,
+                                 alloc,
+                                 free,
+                                 upload,
+                                 download,
+                                 launch,
+                                 supports,
+                                 event_record,
+                                 event_wait,
+                                 lane_wait,
+                                 event_free,
                                  /*host_memory=*/false};
 
 }  // namespace

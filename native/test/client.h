@@ -3,15 +3,24 @@
 
 #include <map>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "core/device.h"
+#include "core/generated/ops.h"
 #include "test/fake_backend.h"
 #include "test/suite.h"
 
 namespace hn::test {
 
 constexpr int64_t kElements = 33;  // of every tensor, int64
+
+/// The fake backend's calls go under the name of an op whose arguments begin with two lists: lllll?|nnnnnnN.
+constexpr uint32_t kBorrowedOp = [] {
+  uint32_t op = 0;
+  while (std::string_view(kOpNames[op]) != "adamw_step") ++op;
+  return op;
+}();
 
 struct Params {
   Kernel kernel = kAdd;
@@ -56,8 +65,7 @@ class Client {
       for (const double value : {handle, double(flags), double(int(DType::i64)), 0.0, 1.0, double(elements), 1.0})
         put(value);
     };
-    // As a call of op 0, adamw_step, whose arguments begin with two lists: lllll?|nnnnnnN.
-    for (const double value : {0.0, double(params.lane), 6.0, 7.0}) put(value);
+    for (const double value : {double(kBorrowedOp), double(params.lane), 6.0, 7.0}) put(value);
     put(double(inputs.size()));
     for (const double handle : inputs) tensor(handle, 0, kElements);
     put(double(written.size() + (out ? 1 : 0)));

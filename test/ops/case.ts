@@ -46,7 +46,10 @@ export function opCase<const N extends string>(c: OpCase<N>): OpCase {
   return c as OpCase<string>;
 }
 
-export const hostOf = (shape: readonly number[], data: ArrayLike<number>): Host => ({ shape, data: Float64Array.from(data) });
+export const hostOf = (shape: readonly number[], data: ArrayLike<number>): Host => ({
+  shape,
+  data: Float64Array.from(data),
+});
 
 /** A host tensor filled by a function of the flat index. */
 export function fill(shape: readonly number[], value: (i: number) => number): Host {

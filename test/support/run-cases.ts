@@ -16,7 +16,7 @@ import {
   requiresGrad,
   scope,
   slice,
-  Tensor,
+  type Tensor,
   tensor,
 } from "../../lib/tensor.js";
 import type { AnyTensor, Host, InputRecipe, OpCase } from "../ops/case.js";

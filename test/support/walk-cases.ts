@@ -1,14 +1,7 @@
 /** Runs op cases forward and backward without looking at the values: for what compares bytes, or records the calls. */
-import {
-  backward,
-  type Device,
-  type DType,
-  isFloat,
-  requiresGrad,
-  scope,
-  Tensor,
-  tensor,
-} from "../../lib/tensor.js";
+
+import { isFloat } from "../../lib/tensor/dtype.js";
+import { backward, type Device, type DType, requiresGrad, scope, Tensor, tensor } from "../../lib/tensor.js";
 import type { AnyTensor, OpCase } from "../ops/case.js";
 import { makeInputs, strided } from "./run-cases.js";
 

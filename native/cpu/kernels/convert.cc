@@ -11,12 +11,13 @@
 namespace hn::cpu::HN_ISA {
 namespace {
 
-// --- one element: bits to float -----------------------------------------------------------------------------------------
+// --- one element: bits to float
+// -----------------------------------------------------------------------------------------
 
 float bf16_to_float(uint16_t h) { return bits_as<float>(static_cast<uint32_t>(h) << 16); }
 
-// Subnormals are made by a conversion from integer and a product, not by a float subnormal scaled up: the pool's threads
-// count float subnormals as zero.
+// Subnormals are made by a conversion from integer and a product, not by a float subnormal scaled up: the pool's
+// threads count float subnormals as zero.
 float f16_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
   const uint32_t rest = h & 0x7fffu;
@@ -36,12 +37,14 @@ float f8_to_float(uint8_t b) {
   return bits_as<float>(bits | sign);
 }
 
-// --- one element: float to bits, to nearest even ------------------------------------------------------------------------
+// --- one element: float to bits, to nearest even
+// ------------------------------------------------------------------------
 
 uint16_t float_to_bf16(float f) {
   const uint32_t u = bits_as<uint32_t>(f);
   const uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  const uint32_t nan = (u >> 16) | 0x40;  // the set bit keeps a NaN whose payload lies in the low half from becoming inf
+  const uint32_t nan =
+      (u >> 16) | 0x40;  // the set bit keeps a NaN whose payload lies in the low half from becoming inf
   return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
@@ -86,7 +89,8 @@ double to_odd(int64_t v) {
   return static_cast<double>(exact ? v : (v & ~int64_t{0x7ff}) | sticky);
 }
 
-// --- storage types: how each is read and written --------------------------------------------------------------------------
+// --- storage types: how each is read and written
+// --------------------------------------------------------------------------
 
 template <class T, class F>
 T saturate(F x) {
@@ -99,26 +103,41 @@ T saturate(F x) {
 
 struct F32 {
   using Bits = float;
-  template <class Acc> static Acc get(float v) {
-    if constexpr (kAccType<Acc> == DType::i64) return saturate<int64_t>(v);
-    else return static_cast<Acc>(v);
+  template <class Acc>
+  static Acc get(float v) {
+    if constexpr (kAccType<Acc> == DType::i64)
+      return saturate<int64_t>(v);
+    else
+      return static_cast<Acc>(v);
   }
-  template <class Acc> static float put(Acc v) { return static_cast<float>(v); }
+  template <class Acc>
+  static float put(Acc v) {
+    return static_cast<float>(v);
+  }
 };
 struct F64 {
   using Bits = double;
-  template <class Acc> static Acc get(double v) {
-    if constexpr (kAccType<Acc> == DType::i64) return saturate<int64_t>(v);
-    else return static_cast<Acc>(v);
+  template <class Acc>
+  static Acc get(double v) {
+    if constexpr (kAccType<Acc> == DType::i64)
+      return saturate<int64_t>(v);
+    else
+      return static_cast<Acc>(v);
   }
-  template <class Acc> static double put(Acc v) { return static_cast<double>(v); }
+  template <class Acc>
+  static double put(Acc v) {
+    return static_cast<double>(v);
+  }
 };
 
 /// f16, bf16 and f8e4m3: one function each way, through a float that any source reaches without a second rounding.
 template <class B, float (*Decode)(B), B (*Encode)(float)>
 struct Narrow {
   using Bits = B;
-  template <class Acc> static Acc get(B v) { return F32::get<Acc>(Decode(v)); }
+  template <class Acc>
+  static Acc get(B v) {
+    return F32::get<Acc>(Decode(v));
+  }
   static B put(float v) { return Encode(v); }
   static B put(double v) { return Encode(to_odd(v)); }
   static B put(int64_t v) { return Encode(to_odd(to_odd(v))); }
@@ -129,32 +148,55 @@ using F8 = Narrow<uint8_t, f8_to_float, float_to_f8>;
 
 struct I32 {
   using Bits = int32_t;
-  template <class Acc> static Acc get(int32_t v) { return static_cast<Acc>(v); }
-  template <class F> static int32_t put(F v) { return saturate<int32_t>(v); }
+  template <class Acc>
+  static Acc get(int32_t v) {
+    return static_cast<Acc>(v);
+  }
+  template <class F>
+  static int32_t put(F v) {
+    return saturate<int32_t>(v);
+  }
   static int32_t put(int64_t v) {
     return static_cast<int32_t>(v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : v);
   }
 };
 struct I64 {
   using Bits = int64_t;
-  template <class Acc> static Acc get(int64_t v) { return static_cast<Acc>(v); }
-  template <class F> static int64_t put(F v) { return saturate<int64_t>(v); }
+  template <class Acc>
+  static Acc get(int64_t v) {
+    return static_cast<Acc>(v);
+  }
+  template <class F>
+  static int64_t put(F v) {
+    return saturate<int64_t>(v);
+  }
   static int64_t put(int64_t v) { return v; }
 };
 struct U8 {
   using Bits = uint8_t;
-  template <class Acc> static Acc get(uint8_t v) { return static_cast<Acc>(v); }
-  template <class Acc> static uint8_t put(Acc v) {
+  template <class Acc>
+  static Acc get(uint8_t v) {
+    return static_cast<Acc>(v);
+  }
+  template <class Acc>
+  static uint8_t put(Acc v) {
     return v > Acc(0) ? (v < Acc(255) ? static_cast<uint8_t>(v) : uint8_t{255}) : uint8_t{0};
   }
 };
 struct Bool {
   using Bits = uint8_t;
-  template <class Acc> static Acc get(uint8_t v) { return static_cast<Acc>(v != 0); }
-  template <class Acc> static uint8_t put(Acc v) { return v != Acc(0); }
+  template <class Acc>
+  static Acc get(uint8_t v) {
+    return static_cast<Acc>(v != 0);
+  }
+  template <class Acc>
+  static uint8_t put(Acc v) {
+    return v != Acc(0);
+  }
 };
 
-// --- rows -----------------------------------------------------------------------------------------------------------------
+// --- rows
+// -----------------------------------------------------------------------------------------------------------------
 
 template <class Type, class Acc>
 void load_elements(const void* src, int64_t stride, int64_t n, Acc* __restrict dst) {
@@ -202,20 +244,29 @@ void store_f16(void* dst, int64_t stride, int64_t n, const float* src) {
 template <class Acc>
 LoadRow<Acc> load_row(DType type) {
   switch (type) {
-    case DType::f32: return load_elements<F32, Acc>;
-    case DType::f64: return load_elements<F64, Acc>;
+    case DType::f32:
+      return load_elements<F32, Acc>;
+    case DType::f64:
+      return load_elements<F64, Acc>;
     case DType::f16:
 #if defined(__F16C__)
       if constexpr (kAccType<Acc> == DType::f32) return load_f16;
 #endif
       return load_elements<F16, Acc>;
-    case DType::bf16: return load_elements<BF16, Acc>;
-    case DType::f8e4m3: return load_elements<F8, Acc>;
-    case DType::i32: return load_elements<I32, Acc>;
-    case DType::i64: return load_elements<I64, Acc>;
-    case DType::u8: return load_elements<U8, Acc>;
-    case DType::boolean: return load_elements<Bool, Acc>;
-    case DType::count: break;
+    case DType::bf16:
+      return load_elements<BF16, Acc>;
+    case DType::f8e4m3:
+      return load_elements<F8, Acc>;
+    case DType::i32:
+      return load_elements<I32, Acc>;
+    case DType::i64:
+      return load_elements<I64, Acc>;
+    case DType::u8:
+      return load_elements<U8, Acc>;
+    case DType::boolean:
+      return load_elements<Bool, Acc>;
+    case DType::count:
+      break;
   }
   return nullptr;
 }
@@ -223,20 +274,29 @@ LoadRow<Acc> load_row(DType type) {
 template <class Acc>
 StoreRow<Acc> store_row(DType type) {
   switch (type) {
-    case DType::f32: return store_elements<F32, Acc>;
-    case DType::f64: return store_elements<F64, Acc>;
+    case DType::f32:
+      return store_elements<F32, Acc>;
+    case DType::f64:
+      return store_elements<F64, Acc>;
     case DType::f16:
 #if defined(__F16C__)
       if constexpr (kAccType<Acc> == DType::f32) return store_f16;
 #endif
       return store_elements<F16, Acc>;
-    case DType::bf16: return store_elements<BF16, Acc>;
-    case DType::f8e4m3: return store_elements<F8, Acc>;
-    case DType::i32: return store_elements<I32, Acc>;
-    case DType::i64: return store_elements<I64, Acc>;
-    case DType::u8: return store_elements<U8, Acc>;
-    case DType::boolean: return store_elements<Bool, Acc>;
-    case DType::count: break;
+    case DType::bf16:
+      return store_elements<BF16, Acc>;
+    case DType::f8e4m3:
+      return store_elements<F8, Acc>;
+    case DType::i32:
+      return store_elements<I32, Acc>;
+    case DType::i64:
+      return store_elements<I64, Acc>;
+    case DType::u8:
+      return store_elements<U8, Acc>;
+    case DType::boolean:
+      return store_elements<Bool, Acc>;
+    case DType::count:
+      break;
   }
   return nullptr;
 }

@@ -1,7 +1,7 @@
 // Rows of any storage type to and from the type kernels compute in: float, double, or int64_t for integer ops.
 //
-// Rounding is to nearest even, once (double to bf16 does not pass through a rounded float). NaN stays NaN; f8e4m3 has no
-// inf, so what rounds beyond 448 becomes NaN, as in PyTorch. Float to integer truncates and saturates, NaN gives 0;
+// Rounding is to nearest even, once (double to bf16 does not pass through a rounded float). NaN stays NaN; f8e4m3 has
+// no inf, so what rounds beyond 448 becomes NaN, as in PyTorch. Float to integer truncates and saturates, NaN gives 0;
 // to bool is "not zero". Subnormals of f16 and f8e4m3 are kept; those of f32 and bf16 pass unchanged between the two,
 // but arithmetic and double conversions on the pool's threads flush them.
 #pragma once

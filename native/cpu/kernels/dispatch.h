@@ -25,7 +25,9 @@ Status with_acc(DType storage, Fn&& fn) {
 constexpr int64_t kChunkElements = 1 << 15;
 
 /// Rows of `width` elements in a chunk, at least one.
-constexpr int64_t rows_per_chunk(int64_t width) { return width >= kChunkElements ? 1 : kChunkElements / (width > 0 ? width : 1); }
+constexpr int64_t rows_per_chunk(int64_t width) {
+  return width >= kChunkElements ? 1 : kChunkElements / (width > 0 ? width : 1);
+}
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -6,9 +6,10 @@ namespace hn::cpu::HN_ISA {
 
 Status fill(const Context& ctx, const FillArgs& a) {
   return with_acc(a.y.dtype, [&](auto acc) {
-    using Acc = decltype(acc);
-    return map<Acc>(
-        ctx, a.y, [](Acc value) { return value; }, Operand<Acc>(TensorView{}, static_cast<Acc>(a.value)));
+    // As cast converts: infinities saturate and NaN gives 0 in integers.
+    load_row<decltype(acc)>(DType::f64)(&a.value, 1, 1, &acc);
+    return map<decltype(acc)>(
+        ctx, a.y, [](auto value) { return value; }, Operand<decltype(acc)>(TensorView{}, acc));
   });
 }
 

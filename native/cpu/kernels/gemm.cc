@@ -19,21 +19,25 @@ namespace hn::cpu::HN_ISA {
 namespace {
 
 template <class T>
-T smaller(T a, T b) { return a < b ? a : b; }
+T smaller(T a, T b) {
+  return a < b ? a : b;
+}
 template <class T>
-T larger(T a, T b) { return a > b ? a : b; }
+T larger(T a, T b) {
+  return a > b ? a : b;
+}
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-/// Sizes in elements. A thread's block of A (230 KiB) and the panel of B that all its rows pass (64 KiB) stay in L2. The
-/// C tile is touched once a K block and may lie further out: it is wide, so that A is copied few times.
+/// Sizes in elements. A thread's block of A (230 KiB) and the panel of B that all its rows pass (64 KiB) stay in L2.
+/// The C tile is touched once a K block and may lie further out: it is wide, so that A is copied few times.
 template <class Acc>
 struct Blocking {
   static constexpr int64_t kK = 2048 / sizeof(Acc);
   static constexpr int kLdA = static_cast<int>(kK) + 64 / static_cast<int>(sizeof(Acc));
   static constexpr int64_t kRows = MR<Acc> * (112 / MR<Acc>);
   static constexpr int64_t kColumns = 8192 / static_cast<int64_t>(sizeof(Acc));
-  static constexpr int64_t kPackedBytes = 16 << 20;
+  static constexpr int64_t kPackedBytes = 32 << 20;
   static constexpr int64_t kTasksPerThread = 8;  // the last to finish is then late by an eighth of its work at most
 };
 
@@ -140,8 +144,10 @@ class Product {
       a_.rows(a, kLdA, b, m0, m_count, k0, k_count);
       for (int64_t j = 0; j < n_count; j += NR<Acc>) {
         const Acc* panel = own_panel;
-        if (panels != nullptr) panel = panels + j * shape_.k + k0 * NR<Acc>;
-        else b_.panel(own_panel, b, k0, k_count, n0 + j, smaller<int64_t>(NR<Acc>, n_count - j));
+        if (panels != nullptr)
+          panel = panels + j * shape_.k + k0 * NR<Acc>;
+        else
+          b_.panel(own_panel, b, k0, k_count, n0 + j, smaller<int64_t>(NR<Acc>, n_count - j));
         micro_block<Acc, kLdA>(a, m_count, panel, 0, 1, k_count, tile + j, ld_tile(), k0 > 0);
       }
     }

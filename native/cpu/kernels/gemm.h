@@ -24,7 +24,8 @@ struct GemmShape {
 template <class Acc>
 struct ASource {
   /// Writes A[b][m0 + i][k0 + j] to dst[i * ld + j] for i < m_count, j < k_count.
-  virtual void rows(Acc* dst, int64_t ld, int64_t b, int64_t m0, int64_t m_count, int64_t k0, int64_t k_count) const = 0;
+  virtual void rows(Acc* dst, int64_t ld, int64_t b, int64_t m0, int64_t m_count, int64_t k0,
+                    int64_t k_count) const = 0;
 };
 
 template <class Acc>
@@ -37,7 +38,8 @@ template <class Acc>
 struct Sink {
   /// Takes the finished sums C[b][m0 + i][n0 + j] = tile[i * ld + j]; each element comes exactly once. The tile may be
   /// overwritten (an epilogue works in place).
-  virtual void rows(Acc* tile, int64_t ld, int64_t b, int64_t m0, int64_t m_count, int64_t n0, int64_t n_count) const = 0;
+  virtual void rows(Acc* tile, int64_t ld, int64_t b, int64_t m0, int64_t m_count, int64_t n0,
+                    int64_t n_count) const = 0;
 };
 
 /// Any M, N, K and batch, 0 included; K = 0 sends zeros to the sink.
@@ -45,7 +47,8 @@ template <class Acc>
 Status gemm(const Context& ctx, const GemmShape& shape, const ASource<Acc>& a, const BSource<Acc>& b,
             const Sink<Acc>& sink);
 
-// --- ready sources ----------------------------------------------------------------------------------------------------
+// --- ready sources
+// ----------------------------------------------------------------------------------------------------
 
 /// Where matrix b of a batch begins: any strides over up to four axes, 0 to repeat (rank 0: all the same matrix).
 struct BatchStrides {
@@ -72,8 +75,7 @@ struct Matrix {
   BatchStrides batch;
 
   char* at(int64_t b, int64_t row, int64_t col) const {
-    return static_cast<char*>(data) +
-           (batch.offset(b) + row * row_stride + col * col_stride) * info(dtype).block_bytes;
+    return static_cast<char*>(data) + (batch.offset(b) + row * row_stride + col * col_stride) * info(dtype).block_bytes;
   }
 };
 

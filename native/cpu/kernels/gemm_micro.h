@@ -66,8 +66,8 @@ inline void micro_rows(int rows, const Acc* a, const Acc* b, int64_t k, Acc* c, 
 /// c[m][n_panels * NR] from m rows of A and consecutive panels of B, each panel `panel_stride` elements apart.
 /// A panel stays in the cache while all the rows pass it.
 template <class Acc, int Lda>
-inline void micro_block(const Acc* a, int64_t m, const Acc* b, int64_t panel_stride, int64_t n_panels, int64_t k, Acc* c,
-                        int64_t ldc, bool accumulate) {
+inline void micro_block(const Acc* a, int64_t m, const Acc* b, int64_t panel_stride, int64_t n_panels, int64_t k,
+                        Acc* c, int64_t ldc, bool accumulate) {
   for (int64_t p = 0; p < n_panels; ++p)
     for (int64_t i = 0; i < m; i += MR<Acc>) {
       const int64_t rows = m - i < MR<Acc> ? m - i : MR<Acc>;

@@ -9,11 +9,12 @@ namespace {
 
 constexpr int64_t kTransposeK = 128;  // elements of a row widened at once: NR rows of them stay in L1
 
-constexpr int64_t kRowsAhead = 16;    // of a row-major B, asked for before they are needed
+constexpr int64_t kRowsAhead = 16;  // of a row-major B, asked for before they are needed
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/// dst[c * ld_dst + r] = src[r * ld_src + c] for r < rows, c < columns; whole squares by registers, the rest one by one.
+/// dst[c * ld_dst + r] = src[r * ld_src + c] for r < rows, c < columns; whole squares by registers, the rest one by
+/// one.
 template <class Acc>
 void transpose(const Acc* src, int64_t ld_src, int64_t rows, int64_t columns, Acc* dst, int64_t ld_dst) {
   constexpr int64_t W = kLanes<Acc>;

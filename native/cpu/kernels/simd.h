@@ -83,7 +83,8 @@ inline To bits_as(From from) {
   return __builtin_bit_cast(To, from);
 }
 
-// --- one element, without branches: with -fno-trapping-math (CMakeLists.txt) loops over rows become vectors -----------
+// --- one element, without branches: with -fno-trapping-math (CMakeLists.txt) loops over rows become vectors
+// -----------
 
 /// 1 ulp, 0 for -inf, inf from 88.73 on, NaN kept. Cody-Waite reduction, then a polynomial on [-ln2/2, ln2/2].
 inline float exp1(float x) {
@@ -156,7 +157,8 @@ inline T sigmoid1(T x) {
   return T(1) / (T(1) + exp1(-x));
 }
 
-// --- rows; dst may be src ---------------------------------------------------------------------------------------------
+// --- rows; dst may be src
+// ---------------------------------------------------------------------------------------------
 
 template <class T>
 inline void vexp(T* dst, const T* src, int64_t n) {
