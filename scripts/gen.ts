@@ -144,7 +144,7 @@ ${ops.map((op, i) => `  ${op.name}: ${i},`).join("\n")}
 /** What a family exports, by name, but for what its comment marks as internal. */
 function publicNames(file: string): string[] {
   const text = readFileSync(join(root, "lib/ops", file), "utf8");
-  const declared = /(\/\*\*(?:(?!\*\/)[^])*\*\/\n)?export (function|const|class|interface|type) (\w+)/g;
+  const declared = /(\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n)?export (function|const|class|interface|type) (\w+)/g;
   const names = new Set<string>();
   for (const [, comment = "", kind, name] of text.matchAll(declared)) {
     if (!comment.includes("@internal")) names.add(kind === "interface" || kind === "type" ? `type ${name}` : `${name}`);

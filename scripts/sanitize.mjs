@@ -1,12 +1,13 @@
 // The sanitizers: everything in C++ without Node (native/test), then the addon under AddressSanitizer inside Node.
 //
-//   address   AddressSanitizer and UndefinedBehaviorSanitizer over the op cases       hn_driver address
-//   thread    ThreadSanitizer over queue, pool and allocator                          hn_driver thread
-//   node      AddressSanitizer in Node, preloaded (leaks off: Node itself has some)   test/ops-portable.test.ts
+//   address   AddressSanitizer and UndefinedBehaviorSanitizer over the runtime, and over every op call that
+//             test/support/record-cases.ts makes, on each instruction set                           hn_driver address
+//   thread    ThreadSanitizer over queue, pool and allocator, and over ops on several devices       hn_driver thread
+//   node      AddressSanitizer in Node, preloaded (leaks off: Node itself has some)                 test/ops-portable.test.ts
 //
 //   node scripts/sanitize.mjs [address] [thread] [node]     default: all three
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildNative, root } from "./build-native.mjs";
 
@@ -16,6 +17,7 @@ const OPTIONS = {
   TSAN_OPTIONS: "second_deadlock_stack=1",
 };
 const NODE_TEST = "test/ops-portable.test.ts";
+const RECORD_CASES = "test/support/record-cases.ts";
 
 function run(program, args, env = {}) {
   return spawnSync(program, args, {
@@ -27,14 +29,30 @@ function run(program, args, env = {}) {
   });
 }
 
+let recorded;
+
+/** The op calls of all cases, recorded once with the plain build. */
+function recordCases() {
+  if (recorded) return recorded;
+  buildNative();
+  const file = join(root, "build", "cases.bin");
+  mkdirSync(join(root, "build"), { recursive: true });
+  rmSync(file, { force: true });
+  const { status, stderr } = run(process.execPath, ["--import", "tsx", RECORD_CASES], { HUNYUAN_RECORD: file });
+  if (status !== 0) throw new Error(`${RECORD_CASES} failed:\n${stderr}`);
+  recorded = file;
+  return file;
+}
+
 function driver(kind) {
+  const args = ["--cases", recordCases(), kind];
   const { folder } = buildNative({ sanitize: kind });
   const program = join(folder, "hn_driver");
   if (!existsSync(program)) throw new Error("there is no native/test/*.cc, so no hn_driver was built");
-  let result = run(program, [kind]);
+  let result = run(program, args);
   // Kernels that randomise addresses more than this compiler's ThreadSanitizer can follow.
   if (/unexpected memory mapping/.test(result.stderr ?? "")) {
-    result = run("setarch", ["--addr-no-randomize", program, kind]);
+    result = run("setarch", ["--addr-no-randomize", program, ...args]);
   }
   return result;
 }
@@ -58,6 +76,7 @@ const outcomes = [];
 for (const name of wanted) {
   if (!runs[name]) throw new Error(`unknown run ${name}; known: ${Object.keys(runs).join(", ")}`);
   console.log(`--- ${name}`);
+  const started = Date.now();
   let problem = "";
   try {
     const { status, signal, stderr, error } = runs[name]();
@@ -68,7 +87,8 @@ for (const name of wanted) {
   } catch (error) {
     problem = error.message;
   }
-  console.log(problem ? `FAIL  ${name}: ${problem}` : `ok    ${name}`);
+  const seconds = `(${((Date.now() - started) / 1000).toFixed(0)} s)`;
+  console.log(problem ? `FAIL  ${name}: ${problem} ${seconds}` : `ok    ${name} ${seconds}`);
   outcomes.push(problem === "");
 }
 const passed = outcomes.filter(Boolean).length;

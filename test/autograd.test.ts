@@ -11,6 +11,7 @@ import {
   exp,
   grad,
   isHunyuanError,
+  linear,
   matmul,
   mean,
   mul,
@@ -109,6 +110,18 @@ test("bf16 parameters gather their gradients in f32", async () => {
   });
   assert.is(x.grad?.dtype, "f32");
   assert.equal(await gradOf(x), [300, 300]);
+});
+
+test("a bf16 parameter used in two ways gathers f32 and bf16 gradients in one sum", async () => {
+  using w = requiresGrad(tensor([[0.5, -1]], { dtype: "bf16", device }));
+  using x = tensor([[1, 2]], { dtype: "bf16", device });
+  scope(() => backward(add(sum(linear(x, mul(w, 1))), sum(mul(w, 1)))));
+  assert.equal(await gradOf(w), [2, 3]);
+  scope(() => {
+    const doubled = mul(w, 2);
+    backward(add(sum(linear(x, doubled)), sum(doubled)));
+  });
+  assert.equal(await gradOf(w), [6, 9]);
 });
 
 test("gradients flow through casts", async () => {

@@ -122,7 +122,7 @@ packed("installs without scripts, with only node and npm on PATH", () => {
     const used = run(bin, "node", [file], app);
     assert.is(used.stdout.trim(), "5,7,9", `${file}: ${used.text}`);
   }
-  const cli = join(app, "node_modules", "hunyuan-native", "bin", "hunyuan.js");
+  const cli = join(app, "node_modules", "hunyuan-native", "dist", "cli", "main.js");
   const doctor = run(bin, "node", [cli, "doctor"], app);
   assert.is(doctor.status, 0, doctor.text);
   assert.match(doctor.stdout, /^cpu .*1 device$/m);

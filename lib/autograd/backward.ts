@@ -13,7 +13,7 @@ import { type DType, isFloat } from "../tensor/dtype.js";
 import { edgeOf } from "../tensor/grad-record.js";
 import { type Scope, scope } from "../tensor/scope.js";
 import { sameShape, showShape } from "../tensor/shape.js";
-import { type Edge, type GradNode, Leaf, withoutRecording } from "../tensor/tape.js";
+import { closeLeaf, type Edge, type GradNode, Leaf, withoutRecording } from "../tensor/tape.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /** Gradients gather in f32 also where the parameter is bf16 or f16: sums of many small terms would stop growing. */
@@ -26,7 +26,7 @@ export function requiresGrad<T extends Tensor>(tensor: T, on = true): T {
   checkTensor("requiresGrad", "tensor", tensor);
   checkFlag("requiresGrad", "on", on);
   if (!on) {
-    tensor.leaf?.grad?.dispose();
+    closeLeaf(tensor.leaf);
     tensor.leaf = undefined;
   } else if (tensor.node !== undefined) {
     throw new HunyuanError("INVALID_ARGUMENT", `requiresGrad: ${tensor} was computed; only leaves gather gradients`, {
@@ -91,8 +91,10 @@ export function grad(output: Tensor, leaves: readonly Tensor[], options: Backwar
     const message = `grad: ${tensor} is not a leaf; call requiresGrad() on it before`;
     throw new HunyuanError("GRADIENT_UNAVAILABLE", message, { op: "grad" });
   });
+  const gathered = new Set(wanted);
   const sums = new Map<Leaf, Tensor>();
   walk("grad", output, options, (leaf, next) => {
+    if (!gathered.has(leaf)) return;
     const sum = sums.get(leaf);
     sums.set(leaf, sum === undefined ? own(leaf, next) : replace(sum, next));
   });
@@ -104,6 +106,7 @@ export function grad(output: Tensor, leaves: readonly Tensor[], options: Backwar
 }
 
 function addToLeaf(leaf: Leaf, next: Tensor): void {
+  if (leaf.closed) return;
   leaf.grad = leaf.grad === undefined ? own(leaf, next) : replace(leaf.grad, next);
 }
 
@@ -187,11 +190,18 @@ export function walkInner(
       const at = inputs.indexOf(leaf);
       const before = found[at];
       if (at < 0) outer(leaf, next);
-      else found[at] = before === undefined ? next.alias() : add(before, next);
+      else found[at] = before === undefined ? next.alias() : addGrads(before, next);
     };
     withSink(sink, () => walkEdges(outputs.map(edgeOf), grads, sink, walkScope));
     return found;
   });
+}
+
+/** Two gradients of one tensor. One may be f32 and the other the tensor's narrow type: then the sum is f32. */
+function addGrads(a: Tensor, b: Tensor): Tensor {
+  if (a.dtype === b.dtype) return add(a, b);
+  const as = gradDType(a.dtype === "f64" ? a.dtype : b.dtype);
+  return add(cast(a, as), cast(b, as));
 }
 
 /** Counts who still needs each gradient of a walk, so that it goes as soon as nobody does. */
@@ -229,7 +239,7 @@ function walkEdges(
     if ("leaf" in edge) return sink(edge.leaf, next);
     const slots = pending.get(edge.node) ?? new Array<Tensor | undefined>(edge.node.outputs).fill(undefined);
     const before = slots[edge.output];
-    const total = before === undefined ? next : add(before, next);
+    const total = before === undefined ? next : addGrads(before, next);
     uses.take(total);
     uses.drop(before);
     slots[edge.output] = total;

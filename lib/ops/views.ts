@@ -5,7 +5,7 @@
  * Gradients of views are views or copies of gradients; split puts one node on the tape for all of its parts.
  */
 import { HunyuanError } from "../runtime/errors.js";
-import { checkNumber, checkTensor, invalid, seen } from "../tensor/check.js";
+import { checkNumber, checkTensor, checkWholes, invalid, seen } from "../tensor/check.js";
 import { bytesOf, type DType } from "../tensor/dtype.js";
 import {
   asTensorGeometry,
@@ -81,7 +81,7 @@ export function split<D extends DType>(x: Tensor<D>, parts: number | readonly nu
   if (typeof parts === "number") checkIndex("split", "parts", parts, 1, mostParts);
   else if (!Array.isArray(parts) || parts.length > mostParts) {
     throw invalid("split", "parts", parts, `a number or an array of at most ${mostParts} sizes`);
-  }
+  } else checkWholes("split", "parts", parts, parts.length, 0);
   const sizes = typeof parts === "number" ? new Array<number>(parts).fill(n / parts) : parts;
   const starts: number[] = [];
   let sum = 0;
@@ -89,7 +89,7 @@ export function split<D extends DType>(x: Tensor<D>, parts: number | readonly nu
     starts.push(sum);
     sum += size;
   }
-  if (sum !== n || !sizes.every((size) => Number.isSafeInteger(size) && size >= 0)) {
+  if (sum !== n || !sizes.every(Number.isInteger)) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
       `split: axis ${along} of ${showShape(x.shape)} cannot be cut into ${typeof parts === "number" ? `${parts} equal parts` : seen(parts)}`,

@@ -29,6 +29,8 @@ export interface MemoryInfo {
   readonly pending: number;
   /** Tensors that were forgotten and that the garbage collector returned. Zero in a program that disposes of what it makes. */
   readonly forgotten: number;
+  /** Blocks beside which something was written; looked for only where HUNYUAN_GUARD=1 (a test mode of the CPU backend). */
+  readonly guardViolations: number;
 }
 
 export class Device implements AsyncDisposable {
@@ -61,15 +63,16 @@ export class Device implements AsyncDisposable {
     this.#check("memory");
     mailboxOf(16);
     binding().memory(this.id);
-    const [live, cached, peak, limit, tensors, pending] = [0, 1, 2, 3, 4, 5].map(mailboxNumber) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    return { live, cached, peak, limit, tensors, pending, forgotten: this.forgotten };
+    return {
+      live: mailboxNumber(0),
+      cached: mailboxNumber(1),
+      peak: mailboxNumber(2),
+      limit: mailboxNumber(3),
+      tensors: mailboxNumber(4),
+      pending: mailboxNumber(5),
+      forgotten: this.forgotten,
+      guardViolations: mailboxNumber(8),
+    };
   }
 
   /** Returns cached memory to the system. */

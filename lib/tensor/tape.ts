@@ -22,11 +22,19 @@ export type Edge = { readonly node: GradNode; readonly output: number } | { read
 /** The identity of a tensor with `requiresGrad`, and where its gradient gathers. */
 export class Leaf {
   grad: Tensor | undefined;
+  /** The tensor has been disposed of, or is a leaf no more: a graph that still leads here gathers nothing. */
+  closed = false;
   /** Shape and type of the tensor that this leaf stands for. */
   constructor(
     readonly shape: readonly number[],
     readonly dtype: string,
   ) {}
+}
+
+export function closeLeaf(leaf: Leaf | undefined): void {
+  if (leaf === undefined) return;
+  leaf.grad?.dispose();
+  leaf.closed = true;
 }
 
 export function retainNode(node: GradNode): void {

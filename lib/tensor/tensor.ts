@@ -8,7 +8,7 @@ import { statusToError } from "../runtime/failures.js";
 import { bytesOf, type DType, type HostArrays, hostArray, hostDType } from "./dtype.js";
 import { type Owner, topOwner } from "./ownership.js";
 import { denseStrides, isDense, type Shape, showShape, sizeOf } from "./shape.js";
-import { type GradNode, type Leaf, releaseNode, retainNode } from "./tape.js";
+import { closeLeaf, type GradNode, type Leaf, releaseNode, retainNode } from "./tape.js";
 
 /** What the finalizer of a forgotten tensor still knows of it. */
 interface Remains {
@@ -148,7 +148,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
     if (this.#remains !== undefined) forgotten.unregister(this);
     this.#owner?.forget(this);
     this.#owner = undefined;
-    this.leaf?.grad?.dispose();
+    closeLeaf(this.leaf);
     this.leaf = undefined;
     if (this.#node !== undefined) releaseNode(this.#node);
     this.#node = undefined;

@@ -77,7 +77,8 @@ napi_value backends(napi_env env, napi_callback_info) {
   return out;
 }
 
-/// Into the mailbox: live, cached, peak, limit, handles, pending records, workspace and staging bytes.
+/// Into the mailbox: live, cached, peak, limit, handles, pending records, workspace and staging bytes, guard
+/// violations.
 napi_value memory(napi_env env, napi_callback_info info) {
   napi_value args[1];
   Instance* self = arguments(env, info, args);
@@ -86,8 +87,9 @@ napi_value memory(napi_env env, napi_callback_info info) {
   const std::span<double> mailbox = self->mailbox();
   if (mailbox.empty()) return number(env, kBadArgument);
   const DeviceCounters now = slot->device->counters();
-  const uint64_t values[] = {now.memory.live, now.memory.cached, now.memory.peak,      now.memory.limit,
-                             now.handles,     now.pending,       now.memory.workspace, now.staging};
+  const uint64_t values[] = {now.memory.live,      now.memory.cached, now.memory.peak,
+                             now.memory.limit,     now.handles,       now.pending,
+                             now.memory.workspace, now.staging,       now.memory.guard_violations};
   for (size_t i = 0; i < std::size(values); ++i) mailbox[i] = static_cast<double>(values[i]);
   return number(env, kOk);
 }

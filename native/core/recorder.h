@@ -39,7 +39,7 @@ class Recorder {
   /// Calls of more bytes than this are left out, and so are those that differ from this many others in nothing but the
   /// contents of their tensors.
   static constexpr uint64_t kLargestCall = uint64_t{8} << 20;
-  static constexpr int kMostAlike = 2;
+  static constexpr int kMostAlike = 4;
   static constexpr uint64_t kLargestFile = uint64_t{512} << 20;
 
   /// The recorder of this process in `out`; nullptr when none is wanted or the backend's memory is not the host's.

@@ -23,6 +23,7 @@ import {
   slice,
   split,
   squeeze,
+  sum,
   type Tensor,
   tensor,
   transpose,
@@ -282,7 +283,7 @@ function large(): Tensor<"u8"> {
 
 const long = process.env.HUNYUAN_TEST_FULL === "1" ? test : layout.skip;
 
-long("a u8 tensor of 2^31 + 7 elements: slices, copies, joins, casts", async () => {
+long("a u8 tensor of 2^31 + 7 elements: slices, copies, joins, casts, sums", async () => {
   const n = 2 ** 31 + 7;
   const tail = Array.from({ length: 9 }, (_, i) => (n - 9 + i) % 251);
   const check = async (make: (x: Tensor<"u8">) => Tensor, want: number[], what: string) => {
@@ -294,6 +295,10 @@ long("a u8 tensor of 2^31 + 7 elements: slices, copies, joins, casts", async () 
   await check((x) => cast(slice(x, 0, -9), "i32"), tail, "cast of a slice");
   await check((x) => slice(contiguous(slice(x, 0, 1)), 0, -9), tail, "copy of a slice");
   await check((x) => slice(concat([slice(x, 0, 0, 5), slice(x, 0, 5)]), 0, -9), tail, "concat");
+  // Whole cycles of 0 … 250, then the first few of one more.
+  const rest = n % 251;
+  const total = ((n - rest) / 251) * ((250 * 251) / 2) + (rest * (rest - 1)) / 2;
+  await check((x) => sum(x), [total], "sum");
   await check((x) => slice(pad(x, [[3, 0]]), 0, -9), tail, "pad");
   const pairs = (x: Tensor<"u8">) => transpose(reshape(slice(x, 0, 7), [2, 2 ** 30]));
   await check((x) => slice(reshape(pairs(x), [-1]), 0, -2), [(2 ** 30 + 6) % 251, (2 ** 31 + 6) % 251], "transpose");

@@ -207,6 +207,7 @@ async function checkCase(c: OpCase, device: Device): Promise<void> {
   const after = device.memory();
   assert.is(after.live, before.live, `${c.name}: bytes left behind`);
   assert.is(after.tensors, before.tensors, `${c.name}: tensors left behind`);
+  assert.is(after.guardViolations, 0, `${c.name}: guard zones`);
 }
 
 /** uvu takes `details` of an error for a difference that it can print, and stops without a word when it is not one. */
@@ -218,13 +219,23 @@ async function plainErrors(fn: () => Promise<void>): Promise<void> {
   }
 }
 
+/** A block of 256 bytes takes more than that where it has guard zones: else HUNYUAN_GUARD did not reach the allocator. */
+async function checkGuarded(device: Device): Promise<void> {
+  const before = device.memory().live;
+  const small = tensor(new Float32Array(64), { device });
+  await device.sync();
+  assert.ok(device.memory().live - before > 256, "the device was opened without guard zones");
+  small.dispose();
+}
+
 /** Declares one uvu suite a family for a device; `name` is what openDevice takes. */
 export async function declareSuites(name: string): Promise<void> {
   for (const [family, cases] of await loadCases()) {
     const test = suite(`${name} ${family}`);
     let device: Device;
-    test.before(() => {
+    test.before(async () => {
       device = openDevice(name);
+      if (process.env.HUNYUAN_GUARD === "1") await checkGuarded(device);
     });
     test.after(() => device.dispose());
     for (const c of cases) {
