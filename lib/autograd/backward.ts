@@ -9,17 +9,12 @@ import { add } from "../ops/pointwise.js";
 import { checkFunction } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { checkFlag, checkOptions, checkTensor, checkTensorList } from "../tensor/check.js";
-import { type DType, isFloat } from "../tensor/dtype.js";
+import { type DType, isFloat, sumDType } from "../tensor/dtype.js";
 import { edgeOf } from "../tensor/grad-record.js";
 import { type Scope, scope } from "../tensor/scope.js";
 import { sameShape, showShape } from "../tensor/shape.js";
 import { closeLeaf, type Edge, type GradNode, Leaf, withoutRecording } from "../tensor/tape.js";
 import type { Tensor } from "../tensor/tensor.js";
-
-/** Gradients gather in f32 also where the parameter is bf16 or f16: sums of many small terms would stop growing. */
-function gradDType(dtype: DType): DType {
-  return dtype === "f64" ? "f64" : "f32";
-}
 
 /** Marks a tensor as a leaf: ops on it are recorded, and `backward()` gathers its gradient in `tensor.grad`. */
 export function requiresGrad<T extends Tensor>(tensor: T, on = true): T {
@@ -112,7 +107,8 @@ function addToLeaf(leaf: Leaf, next: Tensor): void {
 
 /** A first gradient in the type that gradients gather in, owned by whoever keeps it. */
 function own(leaf: Leaf, next: Tensor): Tensor {
-  const as = gradDType(next.dtype);
+  // Gradients gather in f32 also where the parameter is bf16 or f16.
+  const as = sumDType(next);
   // An alias would do where the type fits, but a view (of a bigger gradient) would keep all of its storage alive.
   const kept = next.dtype === as && next.isDense && sameShape(next.shape, leaf.shape) ? next.alias() : cast(next, as);
   kept.moveTo(undefined);
@@ -200,7 +196,7 @@ export function walkInner(
 /** Two gradients of one tensor. One may be f32 and the other the tensor's narrow type: then the sum is f32. */
 function addGrads(a: Tensor, b: Tensor): Tensor {
   if (a.dtype === b.dtype) return add(a, b);
-  const as = gradDType(a.dtype === "f64" ? a.dtype : b.dtype);
+  const as = sumDType(a.dtype === "f64" ? a : b);
   return add(cast(a, as), cast(b, as));
 }
 

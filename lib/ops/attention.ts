@@ -8,7 +8,7 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkFlag, checkNumber, checkOptions, checkTensor } from "../tensor/check.js";
-import type { DType, FloatDType } from "../tensor/dtype.js";
+import { type DType, type FloatDType, sumDType } from "../tensor/dtype.js";
 import { type Shape, sameShape, showShape } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
@@ -16,9 +16,6 @@ import { defineOp, one, optional } from "./define.js";
 const rows = { layout: "rows" } as const;
 const lengths = { dtypes: ["i32"] } as const;
 const attrs = { scale: "f64", causal: "bool", frameTokens: "i64" } as const;
-
-/** Type of the sums over keys: f64 for f64, else f32. */
-const sumDType = (q: Tensor) => (q.dtype === "f64" ? "f64" : "f32");
 
 /** Multiply-adds count twice; masks are not known here, except that causal sees half of a square. */
 function productFlops(q: Tensor, k: Tensor, perDepth: number, causal: boolean): number {

@@ -5,9 +5,10 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkOneOf, checkOptions, checkTensors, invalid } from "../tensor/check.js";
-import type { FloatDType } from "../tensor/dtype.js";
+import { type FloatDType, sumDType } from "../tensor/dtype.js";
 import { type Shape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { biasGradient } from "./bias.js";
 import { defineOp, one, optional } from "./define.js";
 
 /** Numbers for the axes t, h, w. */
@@ -27,9 +28,6 @@ type Geometry = {
   readonly after: readonly number[];
   readonly padMode: "replicate" | "zero";
 };
-
-/** Type of sums over many values of a type: f64 for f64, else f32. */
-const sumDType = (x: Tensor) => (x.dtype === "f64" ? "f64" : "f32");
 
 /** T, H, W of [B, T, H, W, C], or 1, H, W of [B, H, W, C]; so also the kernel sizes of a weight. */
 const spatial = (shape: Shape): Triple =>
@@ -89,7 +87,7 @@ const conv3dOp = defineOp({
       weight: needs.weight
         ? runOp<{ dweight: FloatDType }>(conv3dBackwardWeightOp, { dy, x: saved.x }, { ...attrs, kernel }).dweight
         : undefined,
-      bias: given.bias && needs.bias ? runOp<{ dbias: FloatDType }>(conv3dBackwardBiasOp, { dy }, {}).dbias : undefined,
+      bias: given.bias && needs.bias ? biasGradient(dy) : undefined,
     };
   },
   cost({ x, weight }, attrs) {
@@ -129,16 +127,6 @@ const conv3dBackwardWeightOp = defineOp({
     bytes: dy.bytes + x.bytes,
     flops: flopsOf(dy, sizeOf(kernel) * (x.shape.at(-1) as number) * (dy.shape.at(-1) as number)),
   }),
-});
-
-const conv3dBackwardBiasOp = defineOp({
-  name: "conv3d_backward_bias",
-  doc: "gradient of conv3d for its bias: dy summed over all voxels in a fixed order, f32 (f64 for f64)",
-  inputs: { dy: one({ layout: "rows" }) },
-  attrs: {},
-  outputs: ["dbias"],
-  shape: ({ dy }) => ({ dbias: { dtype: sumDType(dy), shape: [dy.shape.at(-1) as number] } }),
-  cost: ({ dy }) => ({ bytes: dy.bytes, flops: dy.size }),
 });
 
 /** Multiply-adds of each voxel of dy, counted twice. */

@@ -2,7 +2,7 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkOneOf, checkOptions, checkTensor, checkTensors, checkWholes, invalid } from "../tensor/check.js";
-import { type DType, dtypeNames, type FloatDType, type IndexDType, isFloat } from "../tensor/dtype.js";
+import { type DType, dtypeNames, type FloatDType, type IndexDType, isFloat, sumDType } from "../tensor/dtype.js";
 import { permuteGeometry, sliceGeometry } from "../tensor/geometry.js";
 import { recordView } from "../tensor/record-view.js";
 import { checkAxis, checkShape, denseStrides, type Shape, showShape, sizeOf } from "../tensor/shape.js";
@@ -126,7 +126,7 @@ const gatherBackwardOp = defineOp({
   attrs: { axis: "i64", shape: "i64[]" },
   outputs: ["dx"],
   // A slice may be picked any number of times, so the sums are kept in f32.
-  shape: ({ dy }, { shape }) => ({ dx: { dtype: dy.dtype === "f64" ? "f64" : "f32", shape } }),
+  shape: ({ dy }, { shape }) => ({ dx: { dtype: sumDType(dy), shape } }),
   cost: ({ dy }, { shape }) => ({ bytes: dy.bytes + 4 * sizeOf(shape), flops: dy.size }),
 });
 

@@ -2,11 +2,12 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkOneOf, checkOptions, checkTensor, seen } from "../tensor/check.js";
-import { type DType, type FloatDType, floatDTypes } from "../tensor/dtype.js";
+import { type DType, type FloatDType, floatDTypes, sumDType } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { broadcastShapes, broadcastStrides, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import { recordingOff } from "../tensor/tape.js";
 import { Tensor } from "../tensor/tensor.js";
+import { biasGradient } from "./bias.js";
 import { cast } from "./copy.js";
 import { defineOp, one, optional } from "./define.js";
 import { checkModulation } from "./modulation.js";
@@ -29,9 +30,6 @@ function mismatch(op: string, argument: string, seen: Tensor, expected: string):
     shapes: [seen.shape],
   });
 }
-
-/** Type of sums over many rows: f64 for f64, else f32. */
-const sumDType = (x: Tensor) => (x.dtype === "f64" ? "f64" : "f32");
 
 const linearOp = defineOp({
   name: "linear",
@@ -77,7 +75,7 @@ const linearOp = defineOp({
     const dy = grads.y;
     const x = needs.x ? linearBackwardInput(dy, saved.weight, weightScale, specs.x.dtype) : undefined;
     const weight = needs.weight ? linearBackwardWeight(dy, saved.x, weightScale) : undefined;
-    const bias = needs.bias ? runOp<{ dbias: DType }>(linearBackwardBiasOp, { dy }, {}).dbias : undefined;
+    const bias = needs.bias ? biasGradient(dy) : undefined;
     return { x, weight, bias };
   },
   cost({ x, weight }) {
@@ -126,16 +124,6 @@ const linearBackwardWeightOp = defineOp({
 function linearBackwardWeight(dy: Tensor, x: Tensor, weightScale: Tensor | undefined): Tensor {
   return runOp<{ dweight: DType }>(linearBackwardWeightOp, { dy, x, weightScale }, {}).dweight;
 }
-
-const linearBackwardBiasOp = defineOp({
-  name: "linear_backward_bias",
-  doc: "db = dy summed over all rows, in a fixed order",
-  inputs: { dy: one({ layout: "rows" }) },
-  attrs: {},
-  outputs: ["dbias"],
-  shape: ({ dy }) => ({ dbias: { dtype: sumDType(dy), shape: dy.shape.slice(-1) } }),
-  cost: ({ dy }) => ({ bytes: dy.bytes, flops: sizeOf(dy.shape) }),
-});
 
 export interface LinearOptions<D extends FloatDType = FloatDType> {
   /** [N] */

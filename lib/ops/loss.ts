@@ -2,15 +2,13 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkNumber, checkOptions, checkTensor, checkTensors } from "../tensor/check.js";
-import type { DType, FloatDType, IndexDType } from "../tensor/dtype.js";
+import { type DType, type FloatDType, type IndexDType, sumDType } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { cast } from "./copy.js";
 import { defineOp, one } from "./define.js";
 import { neg } from "./unary.js";
-
-const wide = (x: Tensor) => (x.dtype === "f64" ? "f64" : "f32");
 
 const softmaxOp = defineOp({
   name: "softmax",
@@ -68,7 +66,7 @@ const distanceOp = defineOp({
   inputs: { a: one({ layout: "rows" }), b: one({ layout: "rows" }) },
   attrs: { fn: distances },
   outputs: ["y"],
-  shape: ({ a }) => ({ y: { dtype: wide(a), shape: [] } }),
+  shape: ({ a }) => ({ y: { dtype: sumDType(a), shape: [] } }),
   saves: ["a", "b"],
   vjp({ grads, saved, needs, attrs: { fn } }) {
     if (grads.y === undefined) return {};
@@ -136,8 +134,8 @@ const crossEntropyOp = defineOp({
   attrs: { ignoreIndex: "i64" },
   outputs: ["y", "lse"],
   shape: ({ logits, labels }) => ({
-    y: { dtype: wide(logits), shape: [] },
-    lse: { dtype: wide(logits), shape: labels.shape },
+    y: { dtype: sumDType(logits), shape: [] },
+    lse: { dtype: sumDType(logits), shape: labels.shape },
   }),
   saves: ["logits", "labels", "lse"],
   vjp({ grads, saved: { logits, labels, lse }, attrs }) {

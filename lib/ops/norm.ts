@@ -3,7 +3,7 @@
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkNumber, checkOptions, checkTensors } from "../tensor/check.js";
-import type { FloatDType } from "../tensor/dtype.js";
+import { type FloatDType, sumDType } from "../tensor/dtype.js";
 import { sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { cast } from "./copy.js";
@@ -23,9 +23,6 @@ function checkChannels(op: string, name: string, weight: Tensor | undefined, x: 
 }
 
 const notNegative = { min: 0 };
-
-/** Type of sums over many values of a type: f64 for f64, else f32. */
-const sumDType = (x: Tensor) => (x.dtype === "f64" ? "f64" : "f32");
 
 const rmsNormOp = defineOp({
   name: "rms_norm",

@@ -12,6 +12,7 @@ import {
   isFloat,
   type NumericDType,
   numericDTypes,
+  sumDType,
 } from "../tensor/dtype.js";
 import type { KernelView } from "../tensor/op.js";
 import { checkAxis, checkShape, maxRank, type Shape, sameShape, showShape, sizeOf } from "../tensor/shape.js";
@@ -24,7 +25,7 @@ const folds = ["sum", "mean", "max", "min", "norm"] as const;
 type Fold = (typeof folds)[number];
 
 /** Sums of integers and bools are i64. */
-const sumDType = (dtype: DType): DType => (isFloat(dtype) ? dtype : "i64");
+const totalDType = (dtype: DType): DType => (isFloat(dtype) ? dtype : "i64");
 const countOf = (shape: Shape, axes: readonly number[]) => axes.reduce((n, axis) => n * (shape[axis] as number), 1);
 
 const reduceOp = defineOp({
@@ -33,7 +34,7 @@ const reduceOp = defineOp({
   inputs: { x: one({ dtypes: [...numericDTypes, "bool"], layout: "rows" }) },
   attrs: { fn: folds, axes: "i64[]", shape: "i64[]" },
   outputs: ["y"],
-  shape: ({ x }, { fn, shape }) => ({ y: { dtype: fn === "sum" ? sumDType(x.dtype) : x.dtype, shape } }),
+  shape: ({ x }, { fn, shape }) => ({ y: { dtype: fn === "sum" ? totalDType(x.dtype) : x.dtype, shape } }),
   savesFor: ({ fn }) => (fn === "sum" || fn === "mean" ? [] : ["x", "y"]),
   vjp({ saved, grads, specs, attrs: { fn, axes } }) {
     if (grads.y === undefined) return {};
@@ -76,7 +77,7 @@ const varianceOp = defineOp({
   outputs: ["y", "mean"],
   shape: ({ x }, { shape }) => ({
     y: { dtype: x.dtype, shape },
-    mean: { dtype: x.dtype === "f64" ? "f64" : "f32", shape },
+    mean: { dtype: sumDType(x), shape },
   }),
   saves: ["x", "mean"],
   vjp({ saved, grads, specs, attrs: { axes, correction } }) {

@@ -3,7 +3,7 @@ import { type Device, defaultDevice } from "../runtime/device.js";
 import { HunyuanError } from "../runtime/errors.js";
 import { runOp } from "../tensor/apply.js";
 import { checkNumber, checkOptions, checkTensors, checkWholes, invalid } from "../tensor/check.js";
-import type { DType, FloatDType } from "../tensor/dtype.js";
+import { type DType, type FloatDType, sumDType } from "../tensor/dtype.js";
 import { sameShape, showShape, sizeOf } from "../tensor/shape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
@@ -268,7 +268,7 @@ const qkNormRopeBackwardOp = defineOp({
   }),
 });
 
-const weightGradient = (x: Tensor) => ({ dtype: x.dtype === "f64" ? "f64" : "f32", shape: x.shape.slice(3) }) as const;
+const weightGradient = (x: Tensor) => ({ dtype: sumDType(x), shape: x.shape.slice(3) }) as const;
 
 function checkHeadWeight(argument: string, weight: Tensor, name: string, x: Tensor): void {
   if (sameShape(weight.shape, x.shape.slice(3))) return;

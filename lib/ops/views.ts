@@ -81,7 +81,7 @@ export function split<D extends DType>(x: Tensor<D>, parts: number | readonly nu
   if (typeof parts === "number") checkIndex("split", "parts", parts, 1, mostParts);
   else if (!Array.isArray(parts) || parts.length > mostParts) {
     throw invalid("split", "parts", parts, `a number or an array of at most ${mostParts} sizes`);
-  } else checkWholes("split", "parts", parts, parts.length, 0);
+  } else checkWholes("split", "parts", parts, parts.length);
   const sizes = typeof parts === "number" ? new Array<number>(parts).fill(n / parts) : parts;
   const starts: number[] = [];
   let sum = 0;
@@ -89,7 +89,7 @@ export function split<D extends DType>(x: Tensor<D>, parts: number | readonly nu
     starts.push(sum);
     sum += size;
   }
-  if (sum !== n || !sizes.every(Number.isInteger)) {
+  if (sum !== n || !sizes.every((size) => Number.isInteger(size) && size >= 0)) {
     throw new HunyuanError(
       "SHAPE_MISMATCH",
       `split: axis ${along} of ${showShape(x.shape)} cannot be cut into ${typeof parts === "number" ? `${parts} equal parts` : seen(parts)}`,

@@ -60,15 +60,21 @@ function describeRule({ whole, min, max, above }: NumberRule): string {
   return max === undefined ? kind : `${kind} ≤ ${max}`;
 }
 
-/** Throws unless the value is an array of `length` whole numbers, none below `min`. */
-export function checkWholes(op: string, argument: string, value: unknown, length: number, min: number): void {
+/** Throws unless the value is an array of `length` whole numbers, none below `min` where that is given. */
+export function checkWholes(op: string, argument: string, value: unknown, length: number, min = -Infinity): void {
   let ok = Array.isArray(value) && value.length === length;
   // By index: holes are found, and nothing walks the billion places of a sparse array.
   for (let i = 0; ok && i < length; i++) {
     const n: unknown = (value as readonly unknown[])[i];
     ok = Number.isSafeInteger(n) && (n as number) >= min;
   }
-  if (!ok) throw invalid(op, argument, value, `${length} whole number${length === 1 ? "" : "s"} ≥ ${min}`);
+  if (!ok)
+    throw invalid(
+      op,
+      argument,
+      value,
+      `${length} whole number${length === 1 ? "" : "s"}${Number.isFinite(min) ? ` ≥ ${min}` : ""}`,
+    );
 }
 
 export function checkOneOf(op: string, argument: string, value: unknown, allowed: readonly string[]): void {

@@ -101,6 +101,11 @@ const hostArrays: { readonly [D in DType]: (bytes: ArrayBuffer) => HostArrays[D]
   bool: (bytes) => new Uint8Array(bytes),
 };
 
+/** The type of sums over many values: f64 for f64, else f32, since a narrow type would stop growing. */
+export function sumDType({ dtype }: { readonly dtype: DType }): "f32" | "f64" {
+  return dtype === "f64" ? "f64" : "f32";
+}
+
 /** Bytes that came from a device, as the typed array of their type. */
 export function hostArray<D extends DType>(dtype: D, bytes: ArrayBuffer): HostArrays[D] {
   return hostArrays[dtype](bytes);

@@ -152,7 +152,8 @@ function fromTyped(data: ArrayBufferView, shape: Shape | undefined): HostData {
   if (values instanceof Int8Array || values instanceof Int16Array || values instanceof Uint16Array) {
     return { dtype: "i32", shape: as, values: Int32Array.from(values) };
   }
-  throw refuse("this kind of typed array has no tensor type; convert it to one of f32, f64, i32, i64, u8", "data");
+  const kind = Object.prototype.toString.call(data).slice("[object ".length, -1);
+  throw refuse(`${kind} has no tensor type; convert it first`, "data");
 }
 
 function isNdArray(data: unknown): data is NdArray {
@@ -196,7 +197,7 @@ function checkNdArray({ shape, stride, offset, data }: NdArray): void {
   if (!Array.isArray(data) && !ArrayBuffer.isView(data))
     throw refuse("an ndarray's data must be an array or a typed array", "data");
   const { length } = data as ArrayLike<unknown>;
-  checkWholes("tensor", "the ndarray's stride", stride, shape.length, -length);
+  checkWholes("tensor", "the ndarray's stride", stride, shape.length);
   let [first, last] = [offset, offset];
   shape.forEach((n, axis) => {
     const reach = (n - 1) * (stride[axis] as number);

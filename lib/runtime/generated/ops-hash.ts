@@ -1,2 +1,2 @@
 /** Written by `npm run gen`; do not edit. */
-export const opsHash = "15685437624170818606";
+export const opsHash = "1513396206080816422";

@@ -18,12 +18,6 @@ struct Conv3dArgs {
   PadMode pad_mode;
 };
 
-/// gradient of conv3d for its bias: dy summed over all voxels in a fixed order, f32 (f64 for f64)
-struct Conv3dBackwardBiasArgs {
-  TensorView dy;
-  TensorView dbias;
-};
-
 /// gradient of conv3d for x of T, H, W = size; what the replicated rim received is folded into the edge
 struct Conv3dBackwardInputArgs {
   enum class PadMode : int32_t { replicate, zero };
@@ -61,14 +55,6 @@ inline Conv3dArgs decode_conv3d(const OpCall& call) {
   a.before = in.integers();
   a.after = in.integers();
   a.pad_mode = static_cast<Conv3dArgs::PadMode>(in.integer());
-  return a;
-}
-
-inline Conv3dBackwardBiasArgs decode_conv3d_backward_bias(const OpCall& call) {
-  CallReader in(call);
-  Conv3dBackwardBiasArgs a{};
-  a.dy = in.tensor();
-  a.dbias = in.tensor();
   return a;
 }
 

@@ -18,12 +18,6 @@ struct LinearArgs {
   Activation activation;
 };
 
-/// db = dy summed over all rows, in a fixed order
-struct LinearBackwardBiasArgs {
-  TensorView dy;
-  TensorView dbias;
-};
-
 /// dx = (dy · weightScale) W
 struct LinearBackwardInputArgs {
   enum class Dtype : int32_t { f32, f64, f16, bf16 };
@@ -64,14 +58,6 @@ inline LinearArgs decode_linear(const OpCall& call) {
   a.gate = in.tensor();
   a.y = in.tensor();
   a.activation = static_cast<LinearArgs::Activation>(in.integer());
-  return a;
-}
-
-inline LinearBackwardBiasArgs decode_linear_backward_bias(const OpCall& call) {
-  CallReader in(call);
-  LinearBackwardBiasArgs a{};
-  a.dy = in.tensor();
-  a.dbias = in.tensor();
   return a;
 }
 

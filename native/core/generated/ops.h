@@ -3,6 +3,7 @@
 
 #include "core/op_call.h"
 #include "core/generated/attention.h"
+#include "core/generated/bias.h"
 #include "core/generated/concat.h"
 #include "core/generated/conv3d.h"
 #include "core/generated/copy.h"
@@ -22,8 +23,8 @@
 
 namespace hn {
 
-constexpr uint32_t kOpCount = 62;
-constexpr uint64_t kOpsHash = 15685437624170818606ull;
+constexpr uint32_t kOpCount = 61;
+constexpr uint64_t kOpsHash = 1513396206080816422ull;
 constexpr const char* kOpNames[] = {
     "adamw_step",
     "arange",
@@ -32,12 +33,12 @@ constexpr const char* kOpNames[] = {
     "attention_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "bias_backward",
     "binary",
     "binary_backward",
     "compare",
     "concat",
     "conv3d",
-    "conv3d_backward_bias",
     "conv3d_backward_input",
     "conv3d_backward_weight",
     "copy",
@@ -57,7 +58,6 @@ constexpr const char* kOpNames[] = {
     "layer_norm",
     "layer_norm_backward",
     "linear",
-    "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "matmul",
@@ -97,12 +97,12 @@ constexpr const char* kOpSignatures[] = {
     "ttt???tt?????|nnnnnn",  // attention_backward
     "t?|NNNn",  // avg_pool3d
     "t?|NNNnN",  // avg_pool3d_backward
+    "t?|",  // bias_backward
     "???|nn",  // binary
     "t????|nnnn",  // binary_backward
     "???|nn",  // compare
     "l?|nnN",  // concat
     "tt??|NNNn",  // conv3d
-    "t?|",  // conv3d_backward_bias
     "tt?|NNNnN",  // conv3d_backward_input
     "tt?|NNNnN",  // conv3d_backward_weight
     "t?|nN",  // copy
@@ -122,7 +122,6 @@ constexpr const char* kOpSignatures[] = {
     "t?????|n",  // layer_norm
     "tt????????|nnnnnn",  // layer_norm_backward
     "tt?????|n",  // linear
-    "t?|",  // linear_backward_bias
     "tt??|n",  // linear_backward_input
     "tt??|",  // linear_backward_weight
     "tt?|nnn",  // matmul
@@ -165,12 +164,12 @@ constexpr const char* kOpSignatures[] = {
   X(attention_backward, AttentionBackwardArgs) \
   X(avg_pool3d, AvgPool3dArgs) \
   X(avg_pool3d_backward, AvgPool3dBackwardArgs) \
+  X(bias_backward, BiasBackwardArgs) \
   X(binary, BinaryArgs) \
   X(binary_backward, BinaryBackwardArgs) \
   X(compare, CompareArgs) \
   X(concat, ConcatArgs) \
   X(conv3d, Conv3dArgs) \
-  X(conv3d_backward_bias, Conv3dBackwardBiasArgs) \
   X(conv3d_backward_input, Conv3dBackwardInputArgs) \
   X(conv3d_backward_weight, Conv3dBackwardWeightArgs) \
   X(copy, CopyArgs) \
@@ -190,7 +189,6 @@ constexpr const char* kOpSignatures[] = {
   X(layer_norm, LayerNormArgs) \
   X(layer_norm_backward, LayerNormBackwardArgs) \
   X(linear, LinearArgs) \
-  X(linear_backward_bias, LinearBackwardBiasArgs) \
   X(linear_backward_input, LinearBackwardInputArgs) \
   X(linear_backward_weight, LinearBackwardWeightArgs) \
   X(matmul, MatmulArgs) \

@@ -1,5 +1,5 @@
-// Gradients of conv3d for weight and bias:
-//   dw[co, tap, ci] = sum over voxels v of dy[v, co] * x[gathered(v, tap), ci];   dbias[co] = sum over v of dy[v, co]
+// Gradient of conv3d for its weight:
+//   dw[co, tap, ci] = sum over voxels v of dy[v, co] * x[gathered(v, tap), ci]
 // dw is a product of M = Cout, N = taps * Cin, K = voxels. K is the long side, so it is walked in stretches of blocks:
 //   1. the stretch of dy is transposed into blocks [Cout][voxels of a block], shared by all tasks
 //   2. a task takes a group of columns and some of the blocks: it gathers a block of rows (conv3d_taps.h), 4 panels
@@ -162,35 +162,10 @@ Status weight_gradient(const Context& ctx, const Conv3dBackwardWeightArgs& a) {
   return WeightGradient<Acc>(taps, dy).run(ctx, a.dweight);
 }
 
-template <class Acc>
-Status bias_gradient(const Context& ctx, const Conv3dBackwardBiasArgs& a) {
-  const Rows<Acc> dy(a.dy);
-  const int64_t width = dy.width();
-  const RowChunks chunks(1, a.dy.rows(), width);
-  const Scratch<Acc> scratch(ctx, width);
-  Acc* shares = ctx.workspace<Acc>(larger(chunks.count() * width, 1));
-  if (!scratch.ok() || shares == nullptr) return Status::no_memory();
-  ctx.parallel_for(chunks.count(), [&](int64_t c) {
-    const typename Scratch<Acc>::Lease lease(scratch);
-    Acc* share = shares + c * width;
-    for (int64_t i = 0; i < width; ++i) share[i] = 0;
-    for (int64_t row = chunks.begin(c); row < chunks.end(c); ++row) {
-      const Acc* g = dy.load(row, lease.data());
-      for (int64_t i = 0; i < width; ++i) share[i] += g[i];
-    }
-  });
-  store_share_sums(ctx, shares, width, chunks, a.dbias);
-  return {};
-}
-
 }  // namespace
 
 Status conv3d_backward_weight(const Context& ctx, const Conv3dBackwardWeightArgs& a) {
   return with_float_acc(a.x.dtype, [&](auto acc) { return weight_gradient<decltype(acc)>(ctx, a); });
-}
-
-Status conv3d_backward_bias(const Context& ctx, const Conv3dBackwardBiasArgs& a) {
-  return with_float_acc(a.dy.dtype, [&](auto acc) { return bias_gradient<decltype(acc)>(ctx, a); });
 }
 
 }  // namespace hn::cpu::HN_ISA

@@ -1,6 +1,6 @@
 // The linear layer y = residual + gate · act(x Wᵀ + b), W [N, K], on the GEMM of gemm.h; each of residual, gate, act
 // and b may be missing. The epilogue works on finished sums in the compute type, before they are rounded to y's type.
-//   dx = (dy · s) W,  dW = (dy · s)ᵀ x,  db = Σ_rows dy, with s the scale of each row of W (of f8 weights), else 1
+//   dx = (dy · s) W,  dW = (dy · s)ᵀ x, with s the scale of each row of W (of f8 weights), else 1
 // x, dy, residual and y may have any strides of the outer axes; gate has a row for each group of consecutive rows of y.
 // FLOPs 2 M N K; bound: FMA rate for M above about 16, below that the reading of W.
 #include "core/generated/linear.h"
@@ -9,8 +9,6 @@
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/row_sources.h"
 #include "cpu/kernels/rows.h"
-#include "cpu/kernels/scratch.h"
-#include "cpu/kernels/shares.h"
 #include "cpu/kernels/simd.h"
 
 namespace hn::cpu::HN_ISA {
@@ -121,27 +119,6 @@ Status backward_weight(const Context& ctx, const LinearBackwardWeightArgs& a) {
   return gemm<Acc>(ctx, shape, dy, RowsB<Acc>(a.x), RowsSink<Acc>(a.dweight));
 }
 
-template <class Acc>
-Status backward_bias(const Context& ctx, const LinearBackwardBiasArgs& a) {
-  const Rows<Acc> dy(a.dy);
-  const int64_t width = dy.width();
-  const RowChunks chunks(1, a.dy.rows(), width);
-  const Scratch<Acc> scratch(ctx, width);
-  Acc* shares = ctx.workspace<Acc>((chunks.count() + 1) * width);
-  if (!scratch.ok() || shares == nullptr) return Status::no_memory();
-  ctx.parallel_for(chunks.count(), [&](int64_t c) {
-    const typename Scratch<Acc>::Lease lease(scratch);
-    Acc* share = shares + c * width;
-    for (int64_t i = 0; i < width; ++i) share[i] = 0;
-    for (int64_t row = chunks.begin(c); row < chunks.end(c); ++row) {
-      const Acc* g = dy.load(row, lease.data());
-      for (int64_t i = 0; i < width; ++i) share[i] += g[i];
-    }
-  });
-  store_share_sums(ctx, shares, width, chunks, a.dbias);
-  return {};
-}
-
 }  // namespace
 
 Status linear(const Context& ctx, const LinearArgs& a) {
@@ -154,10 +131,6 @@ Status linear_backward_input(const Context& ctx, const LinearBackwardInputArgs& 
 
 Status linear_backward_weight(const Context& ctx, const LinearBackwardWeightArgs& a) {
   return with_float_acc(a.dy.dtype, [&](auto acc) { return backward_weight<decltype(acc)>(ctx, a); });
-}
-
-Status linear_backward_bias(const Context& ctx, const LinearBackwardBiasArgs& a) {
-  return with_float_acc(a.dy.dtype, [&](auto acc) { return backward_bias<decltype(acc)>(ctx, a); });
 }
 
 }  // namespace hn::cpu::HN_ISA
