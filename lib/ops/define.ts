@@ -18,6 +18,7 @@ export function defineOp<const I extends InputSpecs, const A extends AttrSpecs, 
   const op: Op<I, A, O> = {
     ...declaration,
     inputNames: Object.keys(declaration.inputs) as Extract<keyof I, string>[],
+    inputSpecs: Object.values<InputSpec>(declaration.inputs),
     attrNames: Object.keys(declaration.attrs) as Extract<keyof A, string>[],
     id: ids[declaration.name] ?? -1,
   };

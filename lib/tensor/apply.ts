@@ -47,9 +47,11 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   attrs: { readonly [name: string]: AttrInput },
   options: RunOptions = {},
 ): { readonly [K in keyof R]: Tensor<R[K]> } {
-  const device = checkInputs(op, inputs, options.device);
+  const values = new Array<InputTensor>(op.inputNames.length);
+  for (let i = 0; i < values.length; i++) values[i] = inputs[op.inputNames[i] as string];
+  const device = checkInputs(op, values, options.device);
   for (let i = 0; i < op.attrNames.length; i++) checkAttr(op, op.attrNames[i] as string, attrs);
-  if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && Object.values(inputs).some(needsGrad)) {
+  if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && values.some(needsGrad)) {
     throw new HunyuanError(
       "GRADIENT_UNAVAILABLE",
       `${op.name}: what is written into a given tensor carries no gradient`,
@@ -60,7 +62,7 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   const specs = op.shape(inputs as Inputs<InputSpecs>, attrs as Attrs<AttrSpecs>);
   // Copies of strided views are ops of their own, so they go before this op's record is begun.
   const copies: Tensor[] = [];
-  const ready = prepareInputs(op, inputs, options.views, copies);
+  const ready = prepareInputs(op, values, options.views, copies);
   const outputs: { [name: string]: Tensor } = {};
   try {
     const first = writeRecord(op, ready, attrs, specs, options);
@@ -70,17 +72,20 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   } finally {
     for (const tensor of copies) tensor.dispose();
   }
-  if (op.vjp !== undefined && !recordingOff()) recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
+  if (op.vjp !== undefined && !recordingOff() && values.some(needsGrad)) {
+    recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
+  }
   // The one cast: what comes out has the types that the op's shape rule gave, which R repeats.
   return outputs as { readonly [K in keyof R]: Tensor<R[K]> };
 }
 
-function checkInputs(op: Op, inputs: { readonly [name: string]: InputTensor }, chosen: Device | undefined): Device {
+function checkInputs(op: Op, inputs: readonly InputTensor[], chosen: Device | undefined): Device {
   if (chosen !== undefined) checkDevice(op.name, chosen);
   let device = chosen;
-  for (const name of op.inputNames) {
-    const spec = op.inputs[name] as InputSpec;
-    const value = inputs[name];
+  for (let i = 0; i < inputs.length; i++) {
+    const name = op.inputNames[i] as string;
+    const spec = op.inputSpecs[i] as InputSpec;
+    const value = inputs[i];
     if (spec.kind === "list") {
       if (!Array.isArray(value)) throw notATensor(op, name, value);
       for (const item of value) device = checkTensor(op, name, spec, item, device);
@@ -146,23 +151,25 @@ function isWholes(value: unknown): boolean {
  */
 function prepareInputs(
   op: Op,
-  inputs: { readonly [name: string]: InputTensor },
+  inputs: readonly InputTensor[],
   views: RunOptions["views"],
   copies: Tensor[],
 ): readonly InputTensor[] {
-  const ready = new Array<InputTensor>(op.inputNames.length);
-  for (let i = 0; i < ready.length; i++) {
-    const name = op.inputNames[i] as string;
-    const { layout, written } = op.inputs[name] as InputSpec;
-    const value = inputs[name];
-    if (value === undefined || layout === "rows" || written || views?.[name] !== undefined) ready[i] = value;
-    else if (value instanceof Tensor) ready[i] = value.isDense ? value : denseCopy(value, copies);
-    else ready[i] = value.map((tensor) => (tensor.isDense ? tensor : denseCopy(tensor, copies)));
+  let ready: InputTensor[] | undefined;
+  for (let i = 0; i < inputs.length; i++) {
+    const { layout, written } = op.inputSpecs[i] as InputSpec;
+    const value = inputs[i];
+    if (value === undefined || layout === "rows" || written) continue;
+    if (views !== undefined && views[op.inputNames[i] as string] !== undefined) continue;
+    if (value instanceof Tensor ? value.isDense : value.every((tensor) => tensor.isDense)) continue;
+    ready ??= [...inputs];
+    ready[i] = value instanceof Tensor ? denseCopy(value, copies) : value.map((tensor) => denseCopy(tensor, copies));
   }
-  return ready;
+  return ready ?? inputs;
 }
 
 function denseCopy(tensor: Tensor, copies: Tensor[]): Tensor {
+  if (tensor.isDense) return tensor;
   const copy = Tensor.toDense(tensor, tensor.dtype);
   tensor.device.insertedCopies++;
   copies.push(copy);
@@ -180,13 +187,12 @@ function writeRecord(
   const args = inputs.length + op.outputs.length;
   writer.begin(op.id, args, countTensors(inputs) + op.outputs.length, countAttrs(op, attrs));
   for (let i = 0; i < inputs.length; i++) {
-    const name = op.inputNames[i] as string;
     const value = inputs[i];
-    const { written } = op.inputs[name] as InputSpec;
+    const { written } = op.inputSpecs[i] as InputSpec;
     if (value === undefined) writer.count(0);
     else if (value instanceof Tensor) {
       writer.count(1);
-      writer.tensor(value, options.views?.[name] ?? value, written);
+      writer.tensor(value, options.views?.[op.inputNames[i] as string] ?? value, written);
     } else {
       writer.count(value.length);
       for (const tensor of value) writer.tensor(tensor, tensor, written);

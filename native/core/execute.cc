@@ -48,6 +48,7 @@ class Execution {
 
   Status allocate_outputs();
   void place_views();
+  bool nothing_to_write() const;
   bool guards_intact();
   ErrorPtr input_error() const;
   void fail(Code code, std::string reason);
@@ -146,6 +147,14 @@ void Execution::place_views() {
   }
 }
 
+/// Whether all that the op writes is empty: [2^44, 0] has rows without end, and a kernel would walk them.
+bool Execution::nothing_to_write() const {
+  for (size_t i = 0; i < record_.uses.size(); ++i) {
+    if (record_.uses[i].written && record_.views[i].elements() != 0) return false;
+  }
+  return true;
+}
+
 /// Looks right after the launch, while it is known whose doing it is. All blocks are looked at: each damage counts.
 bool Execution::guards_intact() {
   Allocator& memory = device_.memory_;
@@ -172,6 +181,7 @@ void Execution::launch() {
   if (const ErrorPtr error = input_error()) return skip(error);
   if (const Status status = allocate_outputs(); !status.ok()) return fail(status);
   place_views();
+  if (nothing_to_write()) return;
   const OpCall call{record_.op,
                     static_cast<uint32_t>(record_.arg_counts.size()),
                     record_.arg_counts.data(),
