@@ -3,7 +3,8 @@
 //   address   AddressSanitizer and UndefinedBehaviorSanitizer over the runtime, and over every op call that
 //             test/support/record-cases.ts makes, on each instruction set                           hn_driver address
 //   thread    ThreadSanitizer over queue, pool and allocator, and over ops on several devices       hn_driver thread
-//   node      AddressSanitizer in Node, preloaded (leaks off: Node itself has some)                 test/ops-portable.test.ts
+//   node      AddressSanitizer in Node, preloaded (leaks off: Node itself has some), over the tests that reach every
+//             corner of native/addon: ops, queue, workers, process ends, bad input
 //
 //   node scripts/sanitize.mjs [address] [thread] [node]     default: all three
 import { spawnSync } from "node:child_process";
@@ -16,7 +17,15 @@ const OPTIONS = {
   UBSAN_OPTIONS: "print_stacktrace=1",
   TSAN_OPTIONS: "second_deadlock_stack=1",
 };
-const NODE_TEST = "test/ops-portable.test.ts";
+/** More than the machine may have: threads then interrupt each other in more places. */
+const THREADS = { HUNYUAN_NUM_THREADS: "4" };
+const NODE_TESTS = [
+  "test/ops-portable.test.ts",
+  "test/runtime/queue.test.ts",
+  "test/runtime/workers.test.ts",
+  "test/runtime/process-end.test.ts",
+  "test/runtime/bad-input.test.ts",
+];
 const RECORD_CASES = "test/support/record-cases.ts";
 
 function run(program, args, env = {}) {
@@ -29,6 +38,18 @@ function run(program, args, env = {}) {
   });
 }
 
+/** What a sanitizer says when it goes on after a finding, so that the exit code alone might not tell. */
+const COMPLAINT = /ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|runtime error:/;
+
+/** "" when the program ended well and no sanitizer complained. Prints what it said on stderr. */
+function problemOf({ status, signal, stderr, error }) {
+  // Memory that cannot be had is an answer, not a finding.
+  process.stderr.write((stderr ?? "").replace(/^==\d+==WARNING: AddressSanitizer failed to allocate .*\n/gm, ""));
+  if (error) return error.message;
+  if (status !== 0) return `ended with ${signal ?? `exit code ${status}`}`;
+  return COMPLAINT.test(stderr) ? "see above" : "";
+}
+
 let recorded;
 
 /** The op calls of all cases, recorded once with the plain build. */
@@ -38,8 +59,8 @@ function recordCases() {
   const file = join(root, "build", "cases.bin");
   mkdirSync(join(root, "build"), { recursive: true });
   rmSync(file, { force: true });
-  const { status, stderr } = run(process.execPath, ["--import", "tsx", RECORD_CASES], { HUNYUAN_RECORD: file });
-  if (status !== 0) throw new Error(`${RECORD_CASES} failed:\n${stderr}`);
+  const problem = problemOf(run(process.execPath, ["--import", "tsx", RECORD_CASES], { HUNYUAN_RECORD: file }));
+  if (problem) throw new Error(`${RECORD_CASES} ${problem}`);
   recorded = file;
   return file;
 }
@@ -49,12 +70,12 @@ function driver(kind) {
   const { folder } = buildNative({ sanitize: kind });
   const program = join(folder, "hn_driver");
   if (!existsSync(program)) throw new Error("there is no native/test/*.cc, so no hn_driver was built");
-  let result = run(program, args);
+  let result = run(program, args, THREADS);
   // Kernels that randomise addresses more than this compiler's ThreadSanitizer can follow.
   if (/unexpected memory mapping/.test(result.stderr ?? "")) {
-    result = run("setarch", ["--addr-no-randomize", program, ...args]);
+    result = run("setarch", ["--addr-no-randomize", program, ...args], THREADS);
   }
-  return result;
+  return problemOf(result);
 }
 
 /** node-gyp-build takes the addon from the folder that HUNYUAN_NATIVE_PREBUILD names. */
@@ -63,11 +84,17 @@ function insideNode() {
   const compiler = process.env.CXX?.split(" ")[0] || "c++";
   const runtime = spawnSync(compiler, ["-print-file-name=libasan.so"], { encoding: "utf8" }).stdout?.trim();
   if (!runtime?.startsWith("/")) throw new Error(`${compiler} has no libasan.so`);
-  return run(process.execPath, ["--import", "tsx", NODE_TEST], {
+  const env = {
     LD_PRELOAD: runtime,
-    ASAN_OPTIONS: `${OPTIONS.ASAN_OPTIONS}:detect_leaks=0`,
+    ASAN_OPTIONS: `${OPTIONS.ASAN_OPTIONS}:detect_leaks=0:allocator_may_return_null=1`,
     HUNYUAN_NATIVE_PREBUILD: join(root, "build", "address"),
-  });
+  };
+  for (const file of NODE_TESTS) {
+    console.log(file);
+    const problem = problemOf(run(process.execPath, ["--import", "tsx", file], env));
+    if (problem) return `${file} ${problem}`;
+  }
+  return "";
 }
 
 const runs = { address: () => driver("address"), thread: () => driver("thread"), node: insideNode };
@@ -79,11 +106,7 @@ for (const name of wanted) {
   const started = Date.now();
   let problem = "";
   try {
-    const { status, signal, stderr, error } = runs[name]();
-    process.stderr.write(stderr ?? "");
-    if (error) problem = error.message;
-    else if (status !== 0) problem = `ended with ${signal ?? `exit code ${status}`}`;
-    else if (/ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:/.test(stderr)) problem = "see above";
+    problem = runs[name]();
   } catch (error) {
     problem = error.message;
   }

@@ -135,7 +135,7 @@ class DeviceReplay {
 
 /// Of each op the largest call that is not too large: it is cut into the most tasks.
 std::vector<const Case*> one_of_each_op() {
-  constexpr size_t kLargest = 64 << 10;
+  constexpr size_t kLargest = 1 << 20;
   std::array<const Case*, kOpCount> best{};
   for (const Case& c : recorded_cases().cases) {
     if (c.bytes() <= kLargest && (!best[c.op] || best[c.op]->bytes() < c.bytes())) best[c.op] = &c;
