@@ -38,7 +38,17 @@ export interface Binding {
   release(handle: number): number;
   isAlive(handle: number): boolean;
   upload(device: number, bytes: ArrayBufferView): number;
-  readFile(device: number, path: string, offset: number, bytes: number): number;
+  /** `into` 0 makes a fresh storage of `total` bytes; the bytes go to `at` within it. */
+  readFile(
+    device: number,
+    path: string,
+    label: string,
+    offset: number,
+    bytes: number,
+    into: number,
+    at: number,
+    total: number,
+  ): number;
   download(device: number, handle: number, offset: number, into: ArrayBuffer): Promise<NativeFailure | undefined>;
   sync(device: number): Promise<NativeFailure | undefined>;
   abort(device: number, ticket: number): number;

@@ -27,6 +27,22 @@ export interface ErrorDetails {
   /** A scope was still open when the code that opened it awaited. */
   SCOPE_ACROSS_AWAIT: Record<string, never>;
   GRADIENT_UNAVAILABLE: { op: string };
+  /** A file could not be opened, read or written, or ended before it should. */
+  FILE_ERROR: { op: string; file?: string };
+  /** A checkpoint that is malformed, incomplete, or not of the model that was asked for. */
+  CHECKPOINT_INVALID: { file?: string; key?: string; keys?: readonly string[] };
+  /** A checkpoint, variant or option that is understood, but that this version does not run. */
+  MODEL_UNSUPPORTED: { what: string };
+  /** Values turned NaN or infinite; `block` is the first that gave such values. */
+  NOT_FINITE: { block: string };
+  /** A model could not be fetched from the hub. */
+  DOWNLOAD_FAILED: { repo: string; file?: string; status?: number };
+  /** No encoder for this format is installed; the message says what to install. */
+  ENCODER_MISSING: { format: string };
+  /** No decoder for this file is installed; the message says what to install. */
+  DECODER_MISSING: { format: string };
+  /** A picture or video that cannot be read, or is not what its name says. */
+  MEDIA_INVALID: { file?: string };
 }
 
 export type ErrorCode = keyof ErrorDetails;

@@ -11,6 +11,7 @@ const codes: readonly ErrorCode[] = [
   "DEVICE_ERROR",
   "ABORTED",
   "DISPOSED",
+  "FILE_ERROR",
 ];
 
 /** An error that happened on the device's own thread, told by the promise that waited for it. */
@@ -27,6 +28,7 @@ function makeError(code: ErrorCode, message: string, op: string, device: string)
     case "DEVICE_ERROR":
     case "ABORTED":
     case "DISPOSED":
+    case "FILE_ERROR":
       return new HunyuanError(code, message, { op });
     default:
       return new HunyuanError("INVALID_ARGUMENT", message, { op });

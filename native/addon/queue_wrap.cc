@@ -94,17 +94,20 @@ napi_value upload(napi_env env, napi_callback_info info) {
 }
 
 napi_value read_file(napi_env env, napi_callback_info info) {
-  napi_value args[4];
+  napi_value args[8];
   Instance* self = arguments(env, info, args);
   DeviceSlot* slot = self->device(args[0]);
   if (!slot) return number(env, kDeviceGone);
-  std::string path;
-  uint64_t offset = 0, bytes = 0;
-  if (!text(env, args[1], &path) || !whole_number(env, args[2], &offset) || !whole_number(env, args[3], &bytes)) {
+  FileRange range;
+  uint64_t total = 0;
+  double handle = 0;
+  if (!text(env, args[1], &range.path) || !text(env, args[2], &range.label) ||
+      !whole_number(env, args[3], &range.offset) || !whole_number(env, args[4], &range.bytes) ||
+      napi_get_value_double(env, args[5], &handle) != napi_ok || !whole_number(env, args[6], &range.storage_offset) ||
+      !whole_number(env, args[7], &total)) {
     return number(env, kBadArgument);
   }
-  double handle = 0;
-  const Answer answer = slot->device->read_file(self->handles(), std::move(path), offset, bytes, &handle);
+  const Answer answer = slot->device->read_file(self->handles(), std::move(range), total, &handle);
   return number(env, answer == Answer::ok ? handle : status_of(answer));
 }
 

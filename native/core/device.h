@@ -35,6 +35,15 @@ struct DeviceCounters {
   uint64_t staging;  // host bytes waiting for upload
 };
 
+/// Bytes of a file, and where in a storage they go. `label` tells a person which tensor they are.
+struct FileRange {
+  std::string path;
+  std::string label;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint64_t storage_offset = 0;
+};
+
 class Device {
  public:
   /// Host bytes that may wait for upload; one upload is always accepted when none waits.
@@ -52,7 +61,8 @@ class Device {
   Answer submit(HandleTable& handles, std::span<double> mailbox);
   /// Copies the bytes and queues their upload.
   Answer upload(HandleTable& handles, const void* bytes, size_t count, double* handle);
-  Answer read_file(HandleTable& handles, std::string path, uint64_t offset, uint64_t bytes, double* handle);
+  /// Fills part of a storage from a file: of a fresh one of `total` bytes when *handle is 0, else of the one it names.
+  Answer read_file(HandleTable& handles, FileRange range, uint64_t total, double* handle);
   /// `into` must live until the ticket's completion is delivered.
   Answer download(HandleTable& handles, double handle, uint64_t offset, void* into, size_t bytes, uint64_t* ticket);
   Answer sync(uint64_t* ticket);
@@ -83,7 +93,7 @@ class Device {
 
   // submit.cc
   Answer draft(Lane lane, RecordKind kind, Record** out);
-  Answer make_bytes(HandleTable& handles, Record& record, double* handle);
+  Answer make_bytes(HandleTable& handles, Record& record, uint64_t bytes, double* handle);
   Storage* make_storage(HandleTable& handles, Lane lane, uint64_t bytes, double* handle);
   void order(Record& record, const TensorUse& use);
   void push(Record& record);

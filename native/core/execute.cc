@@ -219,19 +219,19 @@ void Execution::read_file() {
   std::string why;
   platform::File file;
   if (!file.open(record_.path.c_str(), &why)) {
-    return fail(Code::invalid_argument, "read_file: cannot open " + record_.path + ": " + why);
+    return fail(Code::file_error, record_.label + ": cannot open " + record_.path + ": " + why);
   }
   const size_t part = std::min(kFilePart, record_.bytes);
   const std::unique_ptr<char, void (*)(void*)> buffer(static_cast<char*>(std::malloc(part + 1)), std::free);
   if (!buffer) return fail(Code::out_of_memory, "read_file: the host has no memory for a buffer");
-  char* to = static_cast<char*>(record_.uses[0].storage->block.data);
+  char* to = static_cast<char*>(record_.uses[0].storage->block.data) + record_.storage_offset;
   for (size_t done = 0; done < record_.bytes;) {
     if (device_.lanes_[lane_].queue.stopping()) return skip(device_.closed_);  // a file may be many gigabytes
     if (record_.cancelled.load(std::memory_order_relaxed)) return skip(device_.aborted_);
     const size_t now = std::min(part, record_.bytes - done);
     if (!file.read(buffer.get(), now, record_.offset + done, &why)) {
-      return fail(Code::device_error, "read_file: cannot read " + format_bytes(record_.bytes) + " at byte " +
-                                          std::to_string(record_.offset) + " of " + record_.path + ": " + why);
+      return fail(Code::file_error, record_.label + ": cannot read " + format_bytes(record_.bytes) + " at byte " +
+                                        std::to_string(record_.offset) + " of " + record_.path + ": " + why);
     }
     const Status status = device_.table_.upload(device_.device_, lane_, to + done, buffer.get(), now);
     if (!status.ok()) return fail(status);

@@ -70,11 +70,14 @@ struct Record {
   InlineArray<TensorView, 16> views;
   InlineArray<double, 48> attrs;
 
-  // upload: the bytes, ours to free. download: where to, `offset` into the storage. read_file: what of which file.
+  // upload: the bytes, ours to free. download: where to, `offset` into the storage. read_file: what of which file, for
+  // whom (`label`), and where in the storage it begins.
   void* host = nullptr;
   size_t bytes = 0;
   uint64_t offset = 0;
+  uint64_t storage_offset = 0;
   std::string path;
+  std::string label;
 };
 
 }  // namespace hn

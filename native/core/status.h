@@ -14,6 +14,7 @@ enum class Code : int32_t {
   device_error,  // the device itself failed (CUDA_ERROR and the like)
   aborted,
   disposed,
+  file_error,  // a file could not be opened or is shorter than its header said
 };
 
 struct [[nodiscard]] Status {

@@ -215,16 +215,16 @@ Answer Device::submit(HandleTable& handles, std::span<double> mailbox) {
   return Answer::ok;
 }
 
-/// A record whose one tensor is a fresh row of `record.bytes` bytes.
-Answer Device::make_bytes(HandleTable& handles, Record& record, double* handle) {
+/// A record that writes one fresh row of bytes.
+Answer Device::make_bytes(HandleTable& handles, Record& record, uint64_t bytes, double* handle) {
   if (!handles.has_room(1)) return Answer::handles_exhausted;
   TensorView& view = record.views.append();
   view = {};
   view.dtype = DType::u8;
   view.rank = 1;
-  view.shape[0] = static_cast<int64_t>(record.bytes);
+  view.shape[0] = static_cast<int64_t>(bytes);
   view.strides[0] = 1;
-  record.uses.append() = {make_storage(handles, record.lane, record.bytes, handle), 0, true, true};
+  record.uses.append() = {make_storage(handles, record.lane, bytes, handle), 0, true, true};
   push(record);
   return Answer::ok;
 }
@@ -243,16 +243,26 @@ Answer Device::upload(HandleTable& handles, const void* bytes, size_t count, dou
   staging_.fetch_add(count, std::memory_order_relaxed);
   record->host = copy;
   record->bytes = count;
-  return make_bytes(handles, *record, handle);
+  return make_bytes(handles, *record, count, handle);
 }
 
-Answer Device::read_file(HandleTable& handles, std::string path, uint64_t offset, uint64_t bytes, double* handle) {
+Answer Device::read_file(HandleTable& handles, FileRange range, uint64_t total, double* handle) {
+  Storage* into = *handle == 0 ? nullptr : handles.find(*handle);
+  if (*handle != 0 && !into) return Answer::disposed;
+  if (into && into->device != this) return Answer::wrong_device;
+  const uint64_t room = into ? into->bytes : total;
+  if (range.storage_offset > room || range.bytes > room - range.storage_offset) return Answer::out_of_bounds;
   Record* record = nullptr;
   if (const Answer answer = draft(kTransferLane, RecordKind::read_file, &record); answer != Answer::ok) return answer;
-  record->path = std::move(path);
-  record->offset = offset;
-  record->bytes = bytes;
-  return make_bytes(handles, *record, handle);
+  record->path = std::move(range.path);
+  record->label = std::move(range.label);
+  record->offset = range.offset;
+  record->bytes = range.bytes;
+  record->storage_offset = range.storage_offset;
+  if (!into) return make_bytes(handles, *record, total, handle);
+  record->uses.append() = {into, 0, false, true};
+  push(*record);
+  return Answer::ok;
 }
 
 /// On the lane that wrote the tensor last: most reads then wait for nothing but their own lane.

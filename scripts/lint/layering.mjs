@@ -14,7 +14,7 @@ const LIB_FLOORS = [
   ["pipelines"],
   ["cli", "server"],
 ];
-/** lib/io stands beside the tower: it sees tensor only, and models and above see it. */
+/** lib/io stands beside the tower: it sees tensor only, and nn and above see it. */
 const IO = "io";
 /** Public entries: they may show anything below the pipelines, and nothing in lib/ imports them. */
 const ENTRIES = ["lib/index.ts", "lib/tensor.ts"];
@@ -23,8 +23,8 @@ const floorOf = (layer) => LIB_FLOORS.findIndex((floor) => floor.includes(layer)
 
 function mayImport(from, to) {
   if (from === to) return true;
-  if (from === IO) return to === "tensor";
-  if (to === IO) return floorOf(from) >= floorOf("models");
+  if (from === IO) return to === "tensor" || to === "runtime";
+  if (to === IO) return floorOf(from) >= floorOf("nn");
   return floorOf(to) < floorOf(from);
 }
 

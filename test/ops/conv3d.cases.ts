@@ -196,6 +196,14 @@ export const cases: OpCase[] = [
   large([1, 1, 19, 28, 14], [3, 1, 3, 3, 14]),
   large([1, 33, 17, 15], [16, 3, 3, 15], { stride: [1, 2, 2] }),
   large([3, 7, 7, 64], [5, 1, 1, 64]),
+  // From 32 channels in and out and 4 rows and columns on, stride 1: tiles of 2x2 (conv3d_winograd.cc), odd sizes too.
+  ...both.flatMap((mode) => [
+    large([2, 2, 5, 7, 33], [35, 3, 3, 3, 33], mode),
+    large([1, 3, 4, 4, 32], [32, 3, 3, 3, 32], { ...mode, padding: "centred", stride: [2, 1, 1] }),
+    large([1, 9, 6, 40], [32, 3, 3, 40], mode),
+  ]),
+  large([1, 3, 6, 7, 32], [33, 3, 3, 3, 32], { padding: "none", spatialPadding: "none" }),
+  large([1, 1, 4, 5, 530], [32, 1, 3, 3, 530]),
   opCase({
     name: "conv3d of narrow values by an f32 weight",
     inputs: {

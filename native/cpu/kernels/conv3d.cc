@@ -7,6 +7,7 @@
 #include "cpu/context.h"
 #include "cpu/kernels/conv3d_gemm.h"
 #include "cpu/kernels/conv3d_taps.h"
+#include "cpu/kernels/conv3d_winograd.h"
 #include "cpu/kernels/dispatch.h"
 
 namespace hn::cpu::HN_ISA {
@@ -14,7 +15,6 @@ namespace {
 
 template <class Acc>
 Status forward(const Context& ctx, const Conv3dArgs& a) {
-  if (a.y.elements() == 0) return {};
   const TensorView x = with_frames(a.x), weight = with_frames(a.weight), y = with_frames(a.y);
   const bool replicate = a.pad_mode == Conv3dArgs::PadMode::replicate;
   TapAxis axes[3];
@@ -44,6 +44,8 @@ Status forward(const Context& ctx, const Conv3dArgs& a) {
 }  // namespace
 
 Status conv3d(const Context& ctx, const Conv3dArgs& a) {
+  if (a.y.elements() == 0) return {};
+  if (a.x.dtype != DType::f64 && winograd_pays(a)) return conv3d_winograd(ctx, a);
   return with_float_acc(a.x.dtype, [&](auto acc) { return forward<decltype(acc)>(ctx, a); });
 }
 

@@ -102,4 +102,17 @@ inline void transpose_square(const Acc* src, int64_t ld_src, Acc* dst, int64_t l
   for (int i = 0; i < W; ++i) store<Acc>(dst + i * ld_dst, x[i]);
 }
 
+/// dst[c * ld_dst + r] = src[r * ld_src + c] for r < rows, c < columns; whole squares by registers, the rest one by
+/// one.
+template <class Acc>
+inline void transpose(const Acc* src, int64_t ld_src, int64_t rows, int64_t columns, Acc* dst, int64_t ld_dst) {
+  constexpr int64_t W = kLanes<Acc>;
+  const int64_t square_rows = rows / W * W, square_columns = columns / W * W;
+  for (int64_t c = 0; c < square_columns; c += W)
+    for (int64_t r = 0; r < square_rows; r += W)
+      transpose_square<Acc>(src + r * ld_src + c, ld_src, dst + c * ld_dst + r, ld_dst);
+  for (int64_t c = 0; c < columns; ++c)
+    for (int64_t r = c < square_columns ? square_rows : 0; r < rows; ++r) dst[c * ld_dst + r] = src[r * ld_src + c];
+}
+
 }  // namespace hn::cpu::HN_ISA

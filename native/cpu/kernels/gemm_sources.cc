@@ -13,19 +13,6 @@ constexpr int64_t kRowsAhead = 16;  // of a row-major B, asked for before they a
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/// dst[c * ld_dst + r] = src[r * ld_src + c] for r < rows, c < columns; whole squares by registers, the rest one by
-/// one.
-template <class Acc>
-void transpose(const Acc* src, int64_t ld_src, int64_t rows, int64_t columns, Acc* dst, int64_t ld_dst) {
-  constexpr int64_t W = kLanes<Acc>;
-  const int64_t square_rows = rows / W * W, square_columns = columns / W * W;
-  for (int64_t c = 0; c < square_columns; c += W)
-    for (int64_t r = 0; r < square_rows; r += W)
-      transpose_square<Acc>(src + r * ld_src + c, ld_src, dst + c * ld_dst + r, ld_dst);
-  for (int64_t c = 0; c < columns; ++c)
-    for (int64_t r = c < square_columns ? square_rows : 0; r < rows; ++r) dst[c * ld_dst + r] = src[r * ld_src + c];
-}
-
 void prefetch(const char* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
