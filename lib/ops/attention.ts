@@ -10,6 +10,7 @@ import { runOp } from "../tensor/apply.js";
 import { checkFlag, checkNumber, checkOptions, checkTensor } from "../tensor/check.js";
 import { type DType, type FloatDType, sumDType } from "../tensor/dtype.js";
 import { type Shape, sameShape, showShape } from "../tensor/shape.js";
+import { recordingOff } from "../tensor/tape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { defineOp, one, optional } from "./define.js";
 
@@ -34,21 +35,22 @@ const attentionOp = defineOp({
     cuSeqlens: optional(lengths),
     cuSeqlensK: optional(lengths),
   },
-  attrs,
+  attrs: { ...attrs, wantLse: "bool" },
   outputs: ["o", "lse"],
-  shape({ q, k, v, keyMask, cuSeqlens, cuSeqlensK }) {
+  shape({ q, k, v, keyMask, cuSeqlens, cuSeqlensK }, { wantLse }) {
     checkHeads(q, k, v);
-    checkMask(k, keyMask);
+    if (keyMask !== undefined) checkMask(k, keyMask);
     checkLengths(q, k, cuSeqlens, cuSeqlensK);
     const [batch = 0, queries = 0, heads = 0] = q.shape;
     return {
       o: { dtype: q.dtype, shape: [batch, queries, heads, v.shape[3] ?? 0] },
-      lse: { dtype: sumDType(q), shape: [batch, heads, queries] },
+      lse: wantLse ? { dtype: sumDType(q), shape: [batch, heads, queries] } : undefined,
     };
   },
   saves: ["q", "k", "v", "keyMask", "cuSeqlens", "cuSeqlensK", "o", "lse"],
   vjp({ saved, given, needs, grads, attrs }) {
     if (grads.o === undefined && grads.lse === undefined) return {};
+    const { scale, causal, frameTokens } = attrs;
     const { dq, dk, dv } = runOp<{ dq: FloatDType; dk: FloatDType; dv: FloatDType }>(
       attentionBackwardOp,
       {
@@ -63,7 +65,7 @@ const attentionOp = defineOp({
         dout: grads.o,
         dlse: grads.lse,
       },
-      { ...attrs, wantQ: needs.q, wantK: needs.k, wantV: needs.v },
+      { scale, causal, frameTokens, wantQ: needs.q, wantK: needs.k, wantV: needs.v },
     );
     return { q: needs.q ? dq : undefined, k: needs.k ? dk : undefined, v: needs.v ? dv : undefined };
   },
@@ -119,29 +121,29 @@ function checkHeads(q: Tensor, k: Tensor, v: Tensor): void {
   if (k.rank !== 4 || k.shape[0] !== batch || k.shape[3] !== width) {
     throw mismatch("k", k.shape, `[${batch}, keys, kv heads, ${width}] (q is ${showShape(q.shape)})`, q.shape);
   }
-  if (v.rank !== 4 || !sameShape(v.shape.slice(0, 3), k.shape.slice(0, 3))) {
+  if (v.rank !== 4 || v.shape[0] !== batch || v.shape[1] !== k.shape[1] || v.shape[2] !== k.shape[2]) {
     throw mismatch("v", v.shape, `[${k.shape.slice(0, 3).join(", ")}, width] (k is ${showShape(k.shape)})`, k.shape);
   }
   const kvHeads = k.shape[2] ?? 0;
   if (kvHeads === 0 ? heads !== 0 : heads % kvHeads !== 0) {
     throw mismatch("k", k.shape, `a number of heads that divides the ${heads} of q`, q.shape);
   }
-  for (const [argument, { dtype }] of [
-    ["k", k],
-    ["v", v],
-  ] as const) {
-    if (dtype === q.dtype) continue;
-    throw new HunyuanError("DTYPE_UNSUPPORTED", `attention: ${argument} is ${dtype}, expected ${q.dtype} as q is`, {
-      op: "attention",
-      argument,
-      dtype,
-    });
-  }
+  checkType("k", k, q);
+  checkType("v", v, q);
 }
 
-function checkMask(k: Tensor, keyMask: Tensor | undefined): void {
+function checkType(argument: string, { dtype }: Tensor, q: Tensor): void {
+  if (dtype === q.dtype) return;
+  throw new HunyuanError("DTYPE_UNSUPPORTED", `attention: ${argument} is ${dtype}, expected ${q.dtype} as q is`, {
+    op: "attention",
+    argument,
+    dtype,
+  });
+}
+
+function checkMask(k: Tensor, keyMask: Tensor): void {
   const expected = k.shape.slice(0, 2);
-  if (keyMask === undefined || sameShape(keyMask.shape, expected)) return;
+  if (sameShape(keyMask.shape, expected)) return;
   throw mismatch("keyMask", keyMask.shape, `${showShape(expected)} (k is ${showShape(k.shape)})`, k.shape);
 }
 
@@ -230,6 +232,8 @@ export function attention<D extends FloatDType>(
   options: AttentionOptions = {},
 ): Tensor<D> | AttentionResult<D> {
   checkTensor("attention", "q", q);
+  checkTensor("attention", "k", k);
+  checkTensor("attention", "v", v);
   checkOptions("attention", options);
   const { causal = false, frameTokens, keyMask, cuSeqlens, cuSeqlensK, returnLse = false } = options;
   checkFlag("attention", "returnLse", returnLse);
@@ -237,12 +241,15 @@ export function attention<D extends FloatDType>(
   if (causal && frameTokens !== undefined) throw invalid("frameTokens", "causal and frameTokens exclude each other");
   const { scale = 1 / Math.sqrt(Math.max(1, q.shape.at(-1) ?? 1)) } = options;
   checkNumber("attention", "scale", scale);
+  // The gradient needs lse; without one it costs a tensor for nothing.
+  const recorded =
+    !recordingOff() && (q.requiresGrad || k.requiresGrad || v.requiresGrad || keyMask?.requiresGrad === true);
   const out = runOp<{ o: D; lse: "f32" | "f64" }>(
     attentionOp,
     { q, k, v, keyMask, cuSeqlens, cuSeqlensK },
-    { scale, causal, frameTokens: frameTokens ?? 0 },
+    { scale, causal, frameTokens: frameTokens ?? 0, wantLse: returnLse || recorded },
   );
   if (returnLse) return out;
-  out.lse.dispose();
+  if (recorded) out.lse.dispose();
   return out.o;
 }

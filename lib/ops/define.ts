@@ -1,7 +1,7 @@
 /** `defineOp`: one declaration an op. Everything else about it (ids, C++ structs, docs, tape) follows from that. */
 import type { DType } from "../tensor/dtype.js";
 import { floatDTypes } from "../tensor/dtype.js";
-import type { AttrSpecs, InputSpec, InputSpecs, Op, OpDeclaration } from "../tensor/op.js";
+import type { AttrSpec, AttrSpecs, InputSpec, InputSpecs, Op, OpDeclaration } from "../tensor/op.js";
 import { opIds } from "./generated/op-ids.js";
 
 const declared = new Map<string, Op>();
@@ -20,6 +20,7 @@ export function defineOp<const I extends InputSpecs, const A extends AttrSpecs, 
     inputNames: Object.keys(declaration.inputs) as Extract<keyof I, string>[],
     inputSpecs: Object.values<InputSpec>(declaration.inputs),
     attrNames: Object.keys(declaration.attrs) as Extract<keyof A, string>[],
+    attrSpecs: Object.values<AttrSpec>(declaration.attrs),
     id: ids[declaration.name] ?? -1,
   };
   if (declared.has(op.name)) throw new Error(`two ops are called ${op.name}`);

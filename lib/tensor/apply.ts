@@ -50,8 +50,10 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   const values = new Array<InputTensor>(op.inputNames.length);
   for (let i = 0; i < values.length; i++) values[i] = inputs[op.inputNames[i] as string];
   const device = checkInputs(op, values, options.device);
-  for (let i = 0; i < op.attrNames.length; i++) checkAttr(op, op.attrNames[i] as string, attrs);
-  if (options.into !== undefined && op.vjp !== undefined && !recordingOff() && values.some(needsGrad)) {
+  const given = new Array<AttrInput>(op.attrNames.length);
+  for (let i = 0; i < given.length; i++) given[i] = checkAttr(op, i, attrs[op.attrNames[i] as string]);
+  const recorded = op.vjp !== undefined && !recordingOff() && anyNeedsGrad(values);
+  if (options.into !== undefined && recorded) {
     throw new HunyuanError(
       "GRADIENT_UNAVAILABLE",
       `${op.name}: what is written into a given tensor carries no gradient`,
@@ -65,18 +67,21 @@ export function runOp<R extends { readonly [name: string]: DType }>(
   const ready = prepareInputs(op, values, options.views, copies);
   const outputs: { [name: string]: Tensor } = {};
   try {
-    const first = writeRecord(op, ready, attrs, specs, options);
+    const first = writeRecord(op, ready, given, specs, options);
     const code = binding().submit(device.id);
     if (code !== 0) throw refusal(op, code, device);
     takeOutputs(op, specs, options, device, first, outputs);
   } finally {
     for (const tensor of copies) tensor.dispose();
   }
-  if (op.vjp !== undefined && !recordingOff() && values.some(needsGrad)) {
-    recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
-  }
+  if (recorded) recordGradient(op, inputs, attrs as Attrs<AttrSpecs>, outputs);
   // The one cast: what comes out has the types that the op's shape rule gave, which R repeats.
   return outputs as { readonly [K in keyof R]: Tensor<R[K]> };
+}
+
+function anyNeedsGrad(values: readonly InputTensor[]): boolean {
+  for (let i = 0; i < values.length; i++) if (needsGrad(values[i])) return true;
+  return false;
 }
 
 function checkInputs(op: Op, inputs: readonly InputTensor[], chosen: Device | undefined): Device {
@@ -123,23 +128,29 @@ function notATensor(op: Op, name: string, value: unknown): HunyuanError<"INVALID
 }
 
 /** What native code reads as a whole number, a flag or a name must be one: it cannot tell. */
-function checkAttr(op: Op, name: string, attrs: { readonly [name: string]: unknown }): void {
-  const spec = op.attrs[name] as AttrSpec;
-  const value = attrs[name];
-  if (spec === "f64") {
-    if (typeof value !== "number") throw invalid(op.name, name, value, "a number");
-  } else if (spec === "i64") {
-    if (!Number.isSafeInteger(value)) throw invalid(op.name, name, value, "a whole number");
-  } else if (spec === "bool") {
-    if (typeof value !== "boolean") throw invalid(op.name, name, value, "true or false");
-  } else if (spec === "i64[]") {
-    if (!isWholes(value)) throw invalid(op.name, name, value, "an array of whole numbers");
-  } else if (typeof value !== "string" || !spec.includes(value)) {
-    throw invalid(op.name, name, value, spec.join(", "));
+function checkAttr(op: Op, index: number, value: unknown): AttrInput {
+  const spec = op.attrSpecs[index] as AttrSpec;
+  if (typeof value === "number") {
+    if (spec === "f64" || (spec === "i64" && Number.isSafeInteger(value))) return value;
+  } else if (typeof value === "boolean") {
+    if (spec === "bool") return value;
+  } else if (typeof value === "string") {
+    if (typeof spec === "object" && spec.includes(value)) return value;
+  } else if (spec === "i64[]" && isWholes(value)) {
+    return value;
   }
+  const wanted = typeof spec === "object" ? spec.join(", ") : attrWords[spec];
+  throw invalid(op.name, op.attrNames[index] as string, value, wanted);
 }
 
-function isWholes(value: unknown): boolean {
+const attrWords = {
+  f64: "a number",
+  i64: "a whole number",
+  bool: "true or false",
+  "i64[]": "an array of whole numbers",
+} as const;
+
+function isWholes(value: unknown): value is readonly number[] {
   if (!Array.isArray(value)) return false;
   for (let i = 0; i < value.length; i++) if (!Number.isSafeInteger(value[i])) return false;
   return true;
@@ -180,12 +191,12 @@ function denseCopy(tensor: Tensor, copies: Tensor[]): Tensor {
 function writeRecord(
   op: Op,
   inputs: readonly InputTensor[],
-  attrs: { readonly [name: string]: AttrInput },
+  attrs: readonly AttrInput[],
   specs: { readonly [name: string]: OutputSpec | undefined },
   options: RunOptions,
 ): number {
   const args = inputs.length + op.outputs.length;
-  writer.begin(op.id, args, countTensors(inputs) + op.outputs.length, countAttrs(op, attrs));
+  writer.begin(op.id, args, countTensors(inputs) + op.outputs.length, countAttrs(attrs));
   for (let i = 0; i < inputs.length; i++) {
     const value = inputs[i];
     const { written } = op.inputSpecs[i] as InputSpec;
@@ -207,7 +218,7 @@ function writeRecord(
     if (into === undefined) writer.output(checkOutput(op, spec));
     else writer.tensor(checkInto(op, name, into, spec), into, true);
   }
-  for (const name of op.attrNames) writer.attr(op.attrs[name] as AttrSpec, attrs[name] as AttrInput);
+  for (let i = 0; i < attrs.length; i++) writer.attr(op.attrSpecs[i] as AttrSpec, attrs[i] as AttrInput);
   return first;
 }
 
@@ -236,10 +247,10 @@ function countTensors(inputs: readonly InputTensor[]): number {
   return count;
 }
 
-function countAttrs(op: Op, attrs: { readonly [name: string]: AttrInput }): number {
+function countAttrs(attrs: readonly AttrInput[]): number {
   let doubles = 0;
-  for (const name of op.attrNames) {
-    const value = attrs[name] as AttrInput;
+  for (let i = 0; i < attrs.length; i++) {
+    const value = attrs[i];
     doubles += typeof value === "object" ? value.length + 1 : 1;
   }
   return doubles;

@@ -103,6 +103,7 @@ export interface Op<I extends InputSpecs = InputSpecs, A extends AttrSpecs = Att
   /** In the order of inputNames: an array is read faster than an object by name, and this is read at every call. */
   readonly inputSpecs: readonly InputSpec[];
   readonly attrNames: readonly Extract<keyof A, string>[];
+  readonly attrSpecs: readonly AttrSpec[];
   /** The number of the native kernel; −1 before `npm run gen` has seen the op. */
   readonly id: number;
 }

@@ -29,7 +29,8 @@ export class Scope implements Owner, Disposable {
   }
 
   forget(tensor: Tensor): void {
-    this.#born.delete(tensor);
+    // A scope that closes clears its list as a whole.
+    if (this.#state === "open") this.#born.delete(tensor);
   }
 
   /** Whether the tensor was born here and has not been kept or disposed of. */

@@ -1,2 +1,2 @@
 /** Written by `npm run gen`; do not edit. */
-export const opsHash = "1513396206080816422";
+export const opsHash = "7241918047169027678";

@@ -18,6 +18,7 @@ struct AttentionArgs {
   double scale;
   bool causal;
   int64_t frame_tokens;
+  bool want_lse;
 };
 
 /// gradients of attention for q, k and v, from probabilities made again out of lse; the same bytes each time
@@ -57,6 +58,7 @@ inline AttentionArgs decode_attention(const OpCall& call) {
   a.scale = in.number();
   a.causal = in.integer() != 0;
   a.frame_tokens = in.integer();
+  a.want_lse = in.integer() != 0;
   return a;
 }
 

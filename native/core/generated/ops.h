@@ -24,7 +24,7 @@
 namespace hn {
 
 constexpr uint32_t kOpCount = 61;
-constexpr uint64_t kOpsHash = 1513396206080816422ull;
+constexpr uint64_t kOpsHash = 7241918047169027678ull;
 constexpr const char* kOpNames[] = {
     "adamw_step",
     "arange",
@@ -93,7 +93,7 @@ constexpr const char* kOpSignatures[] = {
     "lllll?|nnnnnnN",  // adamw_step
     "?|nnnn",  // arange
     "t?|NN",  // argmax
-    "ttt?????|nnn",  // attention
+    "ttt?????|nnnn",  // attention
     "ttt???tt?????|nnnnnn",  // attention_backward
     "t?|NNNn",  // avg_pool3d
     "t?|NNNnN",  // avg_pool3d_backward

@@ -183,13 +183,14 @@ class Forward {
               const Acc* sum) const {
     const Matrix to = head_matrix(a_.o, s.batch, head);
     const StoreRow<Acc> store_o = store_row<Acc>(a_.o.dtype);
-    Acc* const lse = a_.lse.as<Acc>() + s.batch * a_.lse.strides[0] + head * a_.lse.strides[1] + s.q0;
+    Acc* const lse =
+        a_.lse ? a_.lse.as<Acc>() + s.batch * a_.lse.strides[0] + head * a_.lse.strides[1] + s.q0 : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
       Acc* row = out + r * o_stride();
       const bool hidden = max[r] == -Acc(__builtin_inf());
       multiply_rows(row, 0, 1, width_, hidden ? Acc(0) : Acc(1) / sum[r]);
       store_o(to.at(0, s.q0 + first + r, 0), to.col_stride, width_, row);
-      lse[first + r] = hidden ? max[r] : Acc(kLn2) * max[r] + log_of(sum[r]);
+      if (lse != nullptr) lse[first + r] = hidden ? max[r] : Acc(kLn2) * max[r] + log_of(sum[r]);
     }
   }
   static float log_of(float x) { return __builtin_logf(x); }
