@@ -152,6 +152,18 @@ function large(x: readonly number[], weight: readonly number[], options: Options
   });
 }
 
+/** Values alone, where a plain sum of the bias's gradient would be too coarse to compare with. */
+function wide(x: readonly number[], weight: readonly number[]): OpCase {
+  return opCase({
+    name: label(x, weight, {}),
+    inputs: { x: { shape: x }, weight: { shape: weight }, bias: { shape: [weight[0] ?? 0] } },
+    run: ({ x, weight, bias }) => call(x, weight, bias, {}),
+    reference: ({ x, weight, bias }) => reference(x, weight, bias, {}),
+    pitch: ["x"],
+    slack: 30,
+  });
+}
+
 const zero = { padMode: "zero" } as const;
 const all2 = { stride: [2, 2, 2] } as const;
 const both: readonly Options[] = [{}, zero];
@@ -204,6 +216,14 @@ export const cases: OpCase[] = [
   ]),
   large([1, 3, 6, 7, 32], [33, 3, 3, 3, 32], { padding: "none", spatialPadding: "none" }),
   large([1, 1, 4, 5, 530], [32, 1, 3, 3, 530]),
+  // Up to 8 channels out of 32 or more at stride 1: columns are (tap, channel), in strips of rows (conv3d_narrow.cc).
+  ...both.flatMap((mode) => [
+    large([2, 4, 5, 7, 33], [3, 3, 3, 3, 33], mode),
+    large([1, 3, 4, 3, 32], [8, 3, 3, 3, 32], { ...mode, padding: "centred" }),
+    large([1, 9, 6, 40], [5, 3, 3, 40], mode),
+  ]),
+  large([1, 3, 5, 6, 32], [4, 3, 3, 3, 32], { padding: "none", spatialPadding: "none" }),
+  wide([1, 1, 6, 700, 32], [8, 3, 3, 3, 32]),
   opCase({
     name: "conv3d of narrow values by an f32 weight",
     inputs: {

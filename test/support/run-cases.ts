@@ -228,9 +228,11 @@ async function checkGuarded(device: Device): Promise<void> {
   small.dispose();
 }
 
-/** Declares one uvu suite a family for a device; `name` is what openDevice takes. */
+/** Declares one uvu suite a family for a device; `name` is what openDevice takes. HUNYUAN_CASES names one family alone. */
 export async function declareSuites(name: string): Promise<void> {
+  const only = process.env.HUNYUAN_CASES;
   for (const [family, cases] of await loadCases()) {
+    if (only !== undefined && family !== only) continue;
     const test = suite(`${name} ${family}`);
     let device: Device;
     test.before(async () => {

@@ -6,6 +6,7 @@
 #include "core/generated/conv3d.h"
 #include "cpu/context.h"
 #include "cpu/kernels/conv3d_gemm.h"
+#include "cpu/kernels/conv3d_narrow.h"
 #include "cpu/kernels/conv3d_taps.h"
 #include "cpu/kernels/conv3d_winograd.h"
 #include "cpu/kernels/dispatch.h"
@@ -46,7 +47,9 @@ Status forward(const Context& ctx, const Conv3dArgs& a) {
 Status conv3d(const Context& ctx, const Conv3dArgs& a) {
   if (a.y.elements() == 0) return {};
   if (a.x.dtype != DType::f64 && winograd_pays(a)) return conv3d_winograd(ctx, a);
-  return with_float_acc(a.x.dtype, [&](auto acc) { return forward<decltype(acc)>(ctx, a); });
+  return with_float_acc(a.x.dtype, [&](auto acc) {
+    return is_narrow(a) ? conv3d_narrow<decltype(acc)>(ctx, a) : forward<decltype(acc)>(ctx, a);
+  });
 }
 
 }  // namespace hn::cpu::HN_ISA
