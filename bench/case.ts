@@ -34,6 +34,8 @@ export interface BenchCase {
   readonly peer?: PeerTask | undefined;
   /** The part of the declared FLOPs that is left to do where a mask hides the rest. Default 1. */
   readonly flopsShare?: number | undefined;
+  /** Whether rows tell the peak of resident memory, weights and inputs included. Default false. */
+  readonly memory?: boolean | undefined;
   open(device: Device): Promise<Work>;
 }
 

@@ -16,6 +16,8 @@ export interface Row {
   /** What the same device reached in the same run on work of this kind; null where nothing was measured. */
   readonly limit: number | null;
   readonly percentOfLimit: number | null;
+  /** Where memory was asked for: resident bytes above those before the case was opened, at most. */
+  readonly peakBytes?: number | null;
 }
 
 export type Unit = "GFLOP/s" | "GB/s" | "calls/s" | "GHz" | "MiB";

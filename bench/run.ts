@@ -14,6 +14,7 @@ import { runDispatch } from "./dispatch.bench.js";
 import { copyLimit, describeLimits, type Limits, limitRows, measureLimits } from "./limits.js";
 import { busyWarning, factsOf } from "./machine.js";
 import { type Timing, timeRounds } from "./measure.js";
+import { peakDuring, residentBytes } from "./memory.js";
 import { Reporter, type Row } from "./report.js";
 
 const casesFolder = join(dirname(fileURLToPath(import.meta.url)), "ops");
@@ -101,9 +102,11 @@ async function main(): Promise<void> {
     for (const [group, cases] of groups) {
       for (const one of cases) {
         if (!selection.wants(group, one.op)) continue;
+        const before = residentBytes();
         const { work, cost } = await openCase(one, device);
         const timing = await timeRounds(device, work, rounds);
-        reporter.add(rowOf(one, device, limits, cost, timing));
+        const memory = one.memory ? { peakBytes: await peakDuring(device, work, before) } : {};
+        reporter.add({ ...rowOf(one, device, limits, cost, timing), ...memory });
         work.close();
         await device.sync();
         device.trim();

@@ -11,6 +11,7 @@ const program = join(dirname(fileURLToPath(import.meta.url)), "torch_cpu.py");
 interface Answer {
   readonly ok?: boolean;
   readonly us?: number;
+  readonly peak?: number | null;
   readonly reason?: string;
   readonly torch?: string;
   readonly threads?: number;
@@ -75,6 +76,11 @@ export class Peer {
     const { us, reason } = await this.#ask({ round: calls });
     if (us === undefined) throw new Error(reason ?? "the peer answered no time");
     return us;
+  }
+
+  /** The most resident bytes during one call, above those before the work was opened; null where nobody counts. */
+  async peak(): Promise<number | null> {
+    return (await this.#ask({ memory: true })).peak ?? null;
   }
 
   async close(): Promise<void> {

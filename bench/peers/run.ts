@@ -15,6 +15,7 @@ import type { BenchCase } from "../case.js";
 import { describeLimits, type Limits, measureLimits } from "../limits.js";
 import { busyWarning, factsOf, processor } from "../machine.js";
 import { median, Stopwatch, summarize } from "../measure.js";
+import { peakDuring, residentBytes } from "../memory.js";
 import { duration, jsonLine } from "../report.js";
 import { limitOf, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
 import { Peer } from "./peer.js";
@@ -42,6 +43,8 @@ interface PeerRow {
   readonly limit: number | null;
   readonly percentOfLimit: number | null;
   readonly peerPercentOfLimit: number | null;
+  readonly peakBytes?: number | null;
+  readonly peerPeakBytes?: number | null;
 }
 
 interface Setting {
@@ -56,6 +59,7 @@ async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting
   if (one.peer === undefined) return "no peer";
   const refused = await peer.open(one.peer);
   if (refused !== undefined) return refused;
+  const before = residentBytes();
   const { work, cost } = await openCase(one, device);
   const watch = new Stopwatch(device, work);
   await watch.warmUp();
@@ -68,6 +72,9 @@ async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting
     await sleep(pauseMs);
     theirs.push(await peer.round(watch.calls));
   }
+  const memory = one.memory
+    ? { peakBytes: await peakDuring(device, work, before), peerPeakBytes: await peer.peak() }
+    : {};
   work.close();
   await device.sync();
   device.trim();
@@ -84,6 +91,7 @@ async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting
     ratio: median(ours.map((us, i) => (theirs[i] as number) / us)),
     ...{ rate, unit, limit, percentOfLimit: percent },
     peerPercentOfLimit: percent === null ? null : (percent * mine.medianUs) / other.medianUs,
+    ...memory,
   };
 }
 
@@ -102,7 +110,13 @@ function show(row: PeerRow): string {
     ...[row.op, row.shape, row.dtype, duration(row.medianUs), `${row.spreadPct.toFixed(1)} %`],
     ...[duration(row.peerMedianUs), `${row.peerSpreadPct.toFixed(1)} %`, `${row.ratio.toFixed(2)}×`],
     ...[percentOrDash(row.percentOfLimit), percentOrDash(row.peerPercentOfLimit)],
-  ]);
+  ]).concat(showMemory(row));
+}
+
+function showMemory({ peakBytes, peerPeakBytes }: PeerRow): string {
+  if (peakBytes === undefined || peerPeakBytes === undefined) return "";
+  const mib = (bytes: number | null) => (bytes === null ? "–" : `${(bytes / 2 ** 20).toFixed(0)} MiB`);
+  return `   peak memory ${mib(peakBytes)}, theirs ${mib(peerPeakBytes)}`;
 }
 
 const titles = ["op", "shape", "dtype", "ours", "spread", "theirs", "spread", "ratio", "of limit", "theirs"];

@@ -5,6 +5,7 @@ alternate its own rounds with these:
 
     {"open": {"kind": "linear", "dtype": "f32", ...}}    builds inputs, runs once  ->  {"ok": true}
     {"round": 3}                                         three calls               ->  {"us": microseconds of one}
+    {"memory": true}                                     one call                  ->  {"peak": resident bytes above those before open}
     {"close": true}                                      forgets the inputs        ->  {"ok": true}
 
 The first line printed describes the program: {"torch": version, "threads": n}. Threads: the first argument.
@@ -17,6 +18,9 @@ import time
 
 import torch
 import torch.nn.functional as F
+
+from torch_dit import dit
+from torch_vae import vae_decode
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -178,6 +182,7 @@ KINDS = {
     "attention_frames": attention_frames,
     "conv3d": conv3d,
     "conv3d_backward": conv3d_backward,
+    "dit": dit,
     "gate_residual": gate_residual,
     "group_norm_silu": group_norm_silu,
     "layer_norm": layer_norm,
@@ -188,16 +193,29 @@ KINDS = {
     "softmax": softmax,
     "sum": total,
     "unary": unary,
+    "vae_decode": vae_decode,
 }
 RECORDED = ("adamw", "attention_backward", "conv3d_backward", "linear_backward")
+
+
+def resident(field):
+    """A field of /proc/self/status in bytes."""
+    try:
+        with open("/proc/self/status") as status:
+            line = next(line for line in status if line.startswith(field + ":"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return None
 
 
 class Session:
     def __init__(self):
         self.call = None
         self.recorded = False
+        self.before = None
 
     def open(self, task):
+        self.before = resident("VmRSS")
         self.recorded = task["kind"] in RECORDED
         build = KINDS.get(task["kind"])
         self.call = build and build(task, DTYPES[task["dtype"]])
@@ -213,11 +231,23 @@ class Session:
                 self.call()
             return {"us": (time.perf_counter() - start) * 1e6 / calls}
 
+    def memory(self):
+        try:
+            with open("/proc/self/clear_refs", "w") as mark:
+                mark.write("5")
+        except OSError:
+            return {"peak": None}
+        self.round(1)
+        peak = resident("VmHWM")
+        return {"peak": None if peak is None or self.before is None else peak - self.before}
+
     def answer(self, request):
         if "open" in request:
             return self.open(request["open"])
         if "round" in request:
             return self.round(request["round"])
+        if "memory" in request:
+            return self.memory()
         self.call = None
         return {"ok": True}
 

@@ -1,9 +1,81 @@
-/** What `hunyuan doctor` prints: the machine, and each backend with the reason when it cannot be used. */
+/** `hunyuan doctor`: the machine, each backend, what reads and writes videos, and what to do about what is missing. */
+import { statfs } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
-import { describeBackends } from "../runtime/binding.js";
-import { HunyuanError } from "../runtime/errors.js";
+import { dirname } from "node:path";
+import type { Command } from "commander";
+import { hubCacheFolder } from "../io/hub.js";
+import { findVideoBackend } from "../io/media/backend.js";
+import { defaultLatentsFolder } from "../pipelines/latents-file.js";
+import { type BackendDescription, describeBackends } from "../runtime/binding.js";
+import { openDevice } from "../runtime/device.js";
+import { isHunyuanError } from "../runtime/errors.js";
+import { onCall, type Session } from "./command.js";
+import { exitCodes } from "./errors.js";
+import { showBytes, table } from "./format.js";
 
-const MIN_GLIBC = [2, 34] as const;
+const minGlibc = [2, 34] as const;
+
+interface Finding {
+  readonly name: string;
+  readonly value: string;
+}
+
+export function addDoctor(command: Command): void {
+  onCall(command, undefined, doctor);
+}
+
+async function doctor({ out }: Session): Promise<void> {
+  const { findings, healthy } = await examine();
+  const record = Object.fromEntries(findings.map(({ name, value }) => [name, value]));
+  out.result(
+    { healthy, ...record },
+    table(
+      findings.map(({ name, value }) => [name, value]),
+      false,
+    ),
+  );
+  if (!healthy) process.exitCode = exitCodes.failed;
+}
+
+/** The findings, and whether something can compute here. */
+async function examine(): Promise<{ findings: Finding[]; healthy: boolean }> {
+  const memory = `${availableParallelism()} threads, ${showBytes(totalmem())} memory`;
+  const findings: Finding[] = [
+    { name: "node", value: process.version },
+    { name: "platform", value: `${process.platform}-${process.arch}` },
+    { name: "glibc", value: describeGlibc() },
+    { name: "machine", value: memory },
+  ];
+  let healthy = false;
+  try {
+    // What only tests use is no news.
+    const backends = describeBackends().filter(({ name }) => name !== "null");
+    healthy = backends.some(({ devices }) => devices > 0);
+    for (const backend of backends) findings.push({ name: backend.name, value: await describe(backend) });
+  } catch (error) {
+    if (!isHunyuanError(error)) throw error;
+    findings.push({ name: "binding", value: `${error.code}: ${error.message}` });
+  }
+  findings.push({ name: "video", value: await describeVideo() });
+  findings.push({ name: "models", value: await describeFolder(hubCacheFolder()) });
+  findings.push({ name: "latents", value: await describeFolder(defaultLatentsFolder()) });
+  return { findings, healthy };
+}
+
+/** Instruction set, threads and memory limit of the backend's first device, or why there is none. */
+async function describe({ name, devices, reason }: BackendDescription): Promise<string> {
+  if (devices === 0) return `not available: ${reason}`;
+  try {
+    const device = openDevice(name);
+    const { name: model, detail, limitBytes } = device.describe();
+    await device.dispose();
+    const count = devices === 1 ? "1 device" : `${devices} devices`;
+    return `${count}: ${model}, ${detail}, uses at most ${showBytes(limitBytes)} (--memory-limit)`;
+  } catch (error) {
+    if (!isHunyuanError(error)) throw error;
+    return `not available: ${error.message}`;
+  }
+}
 
 /** The C library of this process, as Node reports it; undefined where it is not glibc (musl, macOS, Windows). */
 function glibcVersion(): string | undefined {
@@ -15,28 +87,20 @@ function describeGlibc(): string {
   const version = glibcVersion();
   if (version === undefined) return "not glibc: only a build from source can work (npx hunyuan build)";
   const [major = 0, minor = 0] = version.split(".").map(Number);
-  const tooOld = major < MIN_GLIBC[0] || (major === MIN_GLIBC[0] && minor < MIN_GLIBC[1]);
-  return tooOld ? `${version}, older than ${MIN_GLIBC.join(".")}: build from source (npx hunyuan build)` : version;
+  const tooOld = major < minGlibc[0] || (major === minGlibc[0] && minor < minGlibc[1]);
+  return tooOld ? `${version}, older than ${minGlibc.join(".")}: build from source (npx hunyuan build)` : version;
 }
 
-/** The findings, one a line, and whether something can compute here. */
-export function doctor(): { lines: string[]; healthy: boolean } {
-  const lines = [
-    `node      ${process.version}`,
-    `platform  ${process.platform}-${process.arch}`,
-    `glibc     ${describeGlibc()}`,
-    `machine   ${availableParallelism()} threads, ${(totalmem() / 2 ** 30).toFixed(1)} GiB memory`,
-  ];
-  try {
-    const backends = describeBackends();
-    for (const { name, devices, reason } of backends) {
-      const state = devices > 0 ? `${devices} device${devices === 1 ? "" : "s"}` : `not available: ${reason}`;
-      lines.push(`${name.padEnd(9)} ${state}`);
-    }
-    return { lines, healthy: backends.some((backend) => backend.devices > 0) };
-  } catch (error) {
-    if (!(error instanceof HunyuanError)) throw error;
-    lines.push(`binding   ${error.code}: ${error.message}`);
-    return { lines, healthy: false };
+async function describeVideo(): Promise<string> {
+  const found = await findVideoBackend();
+  if ("backend" in found) return `mp4 and webm through ${found.backend.description}; gif, webp and png always`;
+  return `gif, webp and png; for mp4 and webm: npm install node-av, or install ffmpeg (${found.missing})`;
+}
+
+async function describeFolder(folder: string): Promise<string> {
+  for (let at = folder; ; at = dirname(at)) {
+    const found = await statfs(at).catch(() => undefined);
+    if (found !== undefined) return `${folder}, ${showBytes(found.bavail * found.bsize)} free`;
+    if (dirname(at) === at) return folder;
   }
 }

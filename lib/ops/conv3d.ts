@@ -7,6 +7,7 @@ import { runOp } from "../tensor/apply.js";
 import { checkOneOf, checkOptions, checkTensors, invalid } from "../tensor/check.js";
 import { type FloatDType, sumDType } from "../tensor/dtype.js";
 import { type Shape, showShape, sizeOf } from "../tensor/shape.js";
+import { withoutRecording } from "../tensor/tape.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { biasGradient } from "./bias.js";
 import { defineOp, one, optional } from "./define.js";
@@ -246,4 +247,29 @@ export function conv2d<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
   const paddings = ["none", padding, padding] as const;
   const attrs = geometryOf("conv2d", 4, x, weight, stride, paddings, padMode);
   return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs).y;
+}
+
+/** @internal */
+export interface TapWindow {
+  /** Replicated voxels before x along t, h, w. */
+  readonly before: Triple;
+  /** Replicated voxels behind x. */
+  readonly after: Triple;
+}
+
+/**
+ * Convolution with any kernel size and padding, stride 1, into a tensor that is there already: every second row of a
+ * larger one, say. Replicates the edge; records no gradient.
+ *
+ * @internal
+ */
+export function conv3dInto<D extends FloatDType>(
+  x: Tensor<D>,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  { before, after }: TapWindow,
+  into: Tensor<D>,
+): void {
+  const attrs = { stride: [1, 1, 1], before, after, padMode: "replicate" } as const;
+  withoutRecording(() => runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs, { into: { y: into } }));
 }

@@ -33,6 +33,26 @@ export function copyView<D extends DType>(x: Tensor, view: KernelView, dtype: D)
 }
 
 /**
+ * Copies the elements of x into a tensor of the same shape: a part of a larger one, say. Records no gradient.
+ *
+ * @internal
+ */
+export function copyInto<D extends DType>(x: Tensor<D>, into: Tensor<D>): void {
+  const { dtype, shape } = into;
+  withoutRecording(() => runOp<{ y: D }>(copyOp, { x }, { dtype, shape }, { views: { x }, into: { y: into } }));
+}
+
+/**
+ * The elements of x, walked by `view`, into a dense tensor of the view's shape, in that tensor's type.
+ *
+ * @internal
+ */
+export function copyViewInto(x: Tensor, view: KernelView, into: Tensor): void {
+  const attrs = { dtype: into.dtype, shape: view.shape };
+  withoutRecording(() => runOp<{ y: DType }>(copyOp, { x }, attrs, { views: { x: view }, into: { y: into } }));
+}
+
+/**
  * The same under another shape of as many elements.
  *
  * @internal

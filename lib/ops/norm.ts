@@ -267,21 +267,25 @@ export interface GroupNormOptions extends LayerNormOptions {
   readonly groups: number;
   /** Applies silu to the result in the same pass. Default false. */
   readonly silu?: boolean;
+  /** Writes the result into this tensor, which may be x itself; not while gradients are recorded. */
+  readonly into?: Tensor | undefined;
 }
 
 /**
  * Group normalisation, channels last: statistics over all positions of a sample and the channels of a group.
  *
  * @param x [B, ..., C], such as [B, T, H, W, C]; any strides of the outer axes
- * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED, INVALID_ARGUMENT for groups
+ * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED, INVALID_ARGUMENT for groups, GRADIENT_UNAVAILABLE for `into` where gradients
+ * are recorded
  * @example groupNorm(x, { groups: 32, weight, bias, silu: true }) // the VAE's norms, eps 1e-6
  */
 export function groupNorm<D extends FloatDType>(x: Tensor<D>, options: GroupNormOptions): Tensor<D> {
   checkOptions("groupNorm", options);
-  const { groups, weight, bias, eps = 1e-6, silu = false } = options;
+  const { groups, weight, bias, eps = 1e-6, silu = false, into } = options;
   checkNumber("groupNorm", "groups", groups, { whole: true, min: 1 });
   checkNumber("groupNorm", "eps", eps, notNegative);
-  return runOp<{ y: D }>(groupNormOp, { x, weight, bias }, { groups, eps, silu }).y;
+  const target = into === undefined ? {} : { into: { y: into } };
+  return runOp<{ y: D }>(groupNormOp, { x, weight, bias }, { groups, eps, silu }, target).y;
 }
 
 const gateResidualOp = defineOp({

@@ -282,7 +282,7 @@ function checkHeadWeight(argument: string, weight: Tensor, name: string, x: Tens
 export interface QkNormRopeOptions<D extends FloatDType = FloatDType> {
   /** Added under the root. Default 1e-6, HunyuanVideo's. */
   readonly eps?: number;
-  /** Writes the results into these tensors (views of a joint sequence, say); not while gradients are recorded. */
+  /** Writes the results into these tensors (views of a joint sequence, or q and k themselves); not while gradients are recorded. */
   readonly into?: { readonly q: Tensor<D>; readonly k: Tensor<D> };
 }
 

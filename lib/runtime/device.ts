@@ -41,6 +41,8 @@ export class Device implements AsyncDisposable {
   /** Copies that were inserted because an op could not read a strided view. */
   insertedCopies = 0;
   forgotten = 0;
+  /** Waits that failed or were aborted: what had been queued before may not have run, so what it would have left is not known. */
+  failures = 0;
   #closing: Promise<void> | undefined;
 
   constructor(name: string, id: number) {
@@ -138,11 +140,15 @@ export async function waitFor(
   const pending = start();
   if (!(pending instanceof Promise)) throw statusToError(Number(pending), op, device.name);
   const ticket = mailboxNumber(0);
-  const onAbort = () => void binding().abort(device.id, ticket);
+  const onAbort = () => {
+    device.failures++;
+    binding().abort(device.id, ticket);
+  };
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     const failure = await pending;
     if (failure === undefined) return;
+    device.failures++;
     const error = failureToError(failure, device.name);
     throw error.code === "ABORTED" && signal?.aborted ? abortedError(op, signal) : error;
   } finally {

@@ -32,8 +32,10 @@ export function fileTensor<D extends DType>(
   dtype: D,
   shape: Shape,
   extents: readonly FileExtent[],
-  { label, into }: FileTensorOptions,
+  { label: name, into }: FileTensorOptions,
 ): Tensor<D> {
+  // Names come from files too: of any length, and native code's texts end at a 0.
+  const label = name.slice(0, 200).replaceAll("\0", "\ufffd");
   const total = bytesOf(dtype, sizeOf(shape));
   const given = extents.reduce((sum, { bytes }) => sum + bytes, 0);
   if (given !== total) {

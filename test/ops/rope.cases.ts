@@ -1,4 +1,5 @@
 import { zeros } from "../../lib/ops/fill.js";
+import { mul } from "../../lib/ops/pointwise.js";
 import { qkNormRope, rope, ropeTables1d, ropeTables3d } from "../../lib/ops/rope.js";
 import { slice } from "../../lib/ops/views.js";
 import { fill, type Host, type OpCase, opCase } from "./case.js";
@@ -206,4 +207,25 @@ const intoJoint = opCase({
     }),
 });
 
-export const cases: OpCase[] = [...makeTables, ...rotations, ...normed, withoutTables, intoJoint];
+const overItself = opCase({
+  name: "qkNormRope over what it reads, some tokens turned",
+  inputs: {
+    q: { shape: [2, 3, 2, 6] },
+    k: { shape: [2, 3, 1, 6] },
+    qWeight: { shape: [6] },
+    kWeight: { shape: [6] },
+    cos: { shape: [2, 6] },
+    sin: { shape: [2, 6] },
+  },
+  run: ({ q, k, qWeight, kWeight, cos, sin }) => {
+    const into = { q: mul(q, 1), k: mul(k, 1) };
+    const out = qkNormRope(into.q, into.k, qWeight, kWeight, cos, sin, { into });
+    return [out.q, out.k];
+  },
+  reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
+    ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
+    ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
+  ],
+});
+
+export const cases: OpCase[] = [...makeTables, ...rotations, ...normed, withoutTables, intoJoint, overItself];

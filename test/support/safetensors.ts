@@ -1,5 +1,7 @@
-/** Reads the fixtures: safetensors files of F32 and I64, whole. */
-import { readFileSync } from "node:fs";
+/** Reads the fixtures: safetensors files of a few types, whole, also gzipped (as the repository holds them). */
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 
 export interface FixtureTensor {
   readonly dtype: string;
@@ -11,12 +13,20 @@ const readers: { readonly [dtype: string]: (bytes: ArrayBuffer) => ArrayLike<num
   F32: (bytes) => new Float32Array(bytes),
   F64: (bytes) => new Float64Array(bytes),
   I32: (bytes) => new Int32Array(bytes),
+  // A bfloat16 is the upper half of a float.
+  BF16: (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half * 65536).buffer),
   I64: (bytes) => Array.from(new BigInt64Array(bytes), Number),
 };
 
-/** Every tensor of the file by name; values as f64, which holds them exactly. */
+/** Whether there is such a file, as it is or with .gz behind its name. */
+export function hasSafetensors(path: string): boolean {
+  return existsSync(path) || existsSync(`${path}.gz`);
+}
+
+/** Every tensor of the file by name; values as f64, which holds them exactly. The file may be there gzipped, as PATH.gz. */
 export function readSafetensors(path: string | URL): Map<string, FixtureTensor> {
-  const file = readFileSync(path);
+  const name = typeof path === "string" ? path : fileURLToPath(path);
+  const file = existsSync(name) ? readFileSync(name) : gunzipSync(readFileSync(`${name}.gz`));
   const start = 8 + Number(file.readBigUInt64LE(0));
   const header: {
     readonly [name: string]: { dtype: string; shape: number[]; data_offsets: [number, number] };
