@@ -22,8 +22,11 @@ const y = tensor([4, 5, 6]);
 const sum = add(x, y);
 sum.read().then((values) => console.log(Array.from(values).join(",")));
 `;
-const ESM = `import { tensor, add } from "hunyuan-native/tensor";\n${USE}`;
-const CJS = `const { tensor, add } = require("hunyuan-native/tensor");\n${USE}`;
+const ESTIMATE = `if (!(HunyuanVideo.estimate({ width: 960, height: 544 }).peakBytes > 0)) throw new Error("no estimate");\n`;
+const ESM = `import { HunyuanVideo } from "hunyuan-native";
+import { tensor, add } from "hunyuan-native/tensor";\n${ESTIMATE}${USE}`;
+const CJS = `const { HunyuanVideo } = require("hunyuan-native");
+const { tensor, add } = require("hunyuan-native/tensor");\n${ESTIMATE}${USE}`;
 
 const packed = suite("package");
 const work = wanted ? mkdtempSync(join(tmpdir(), "hunyuan-package-")) : "";

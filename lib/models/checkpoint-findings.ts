@@ -1,5 +1,6 @@
 /** What can be said of a checkpoint that holds a part of the model, each part in its way. */
 import { dirname, join } from "node:path";
+import { findJsonFile } from "../io/json-file.js";
 import type { Checkpoint } from "../io/tensor-file.js";
 import { type DitConfig, ditPresets } from "./dit/config.js";
 import { type Fp8Kind, refuseWithoutMap } from "./dit/fp8.js";
@@ -9,7 +10,6 @@ import { examineDitFiles } from "./dit/open.js";
 import type { ModelPart } from "./families.js";
 import { compareKeys, type KeyReport } from "./key-report.js";
 import { findLoraModule, type LoraStyle, loraModules, loraStyleOf, parseLoraKey } from "./lora/styles.js";
-import { findJsonFile } from "./text/json-file.js";
 import { type DetectedText, detectClip, detectLlama } from "./text/load.js";
 import { openVae } from "./vae/open.js";
 

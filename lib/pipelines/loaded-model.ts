@@ -5,6 +5,7 @@ import { findModelParts, type ModelParts, requireParts } from "../models/model-f
 import { TextEncoders } from "../models/text/encode.js";
 import type { TextParamsLoader } from "../models/text/load.js";
 import { CausalVae } from "../models/vae/model.js";
+import { type OpenedVae, openVae } from "../models/vae/open.js";
 import { type LoadProgress, loadParams } from "../nn/load.js";
 import type { Params } from "../nn/params.js";
 import type { ParameterSpec } from "../nn/spec.js";
@@ -12,7 +13,6 @@ import { streamParams } from "../nn/streamed-store.js";
 import { Device, openDevice } from "../runtime/device.js";
 import type { CheckedLoadOptions, ComputeDType } from "./load-options.js";
 import { type TextConfigs, textConfigs } from "./text-files.js";
-import { type OpenedVae, openVae } from "./vae-files.js";
 
 /** What streams under `offload: "blocks"`, one block of it at a time. */
 export const ditBlock = ({ name }: ParameterSpec) => /^(double|single)_blocks\.\d+/.exec(name)?.[0];

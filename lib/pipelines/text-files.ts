@@ -1,12 +1,8 @@
 /** What text encoders a model has, from the headers of their files. */
-import { dirname, join } from "node:path";
-import { openCheckpoint } from "../io/checkpoint.js";
-import type { Checkpoint } from "../io/tensor-file.js";
 import type { ModelParts } from "../models/model-folder.js";
 import { type ClipConfig, clipLarge } from "../models/text/clip-config.js";
-import { findJsonFile } from "../models/text/json-file.js";
 import { type LlamaConfig, llavaLlama3 } from "../models/text/llama-config.js";
-import { detectClip, detectLlama } from "../models/text/load.js";
+import { openClip, openLlama } from "../models/text/load.js";
 
 export interface TextConfigs {
   readonly llama: LlamaConfig;
@@ -23,14 +19,5 @@ export const releasedText: TextConfigs = { llama: llavaLlama3, clip: clipLarge }
  */
 export async function textConfigs({ llama, clip }: ModelParts): Promise<TextConfigs | undefined> {
   if (llama === undefined || clip === undefined) return undefined;
-  const llm = await openCheckpoint(llama);
-  const pooled = await openCheckpoint(clip);
-  return {
-    llama: detectLlama(llm, { config: await configBeside(llm) }).config,
-    clip: detectClip(pooled, { config: await configBeside(pooled) }).config,
-  };
-}
-
-async function configBeside({ files, source }: Checkpoint): Promise<unknown> {
-  return findJsonFile(join(dirname(files[0] ?? source), "config.json"));
+  return { llama: (await openLlama(llama)).config, clip: (await openClip(clip)).config };
 }

@@ -2,10 +2,10 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { openCheckpoint } from "../../io/checkpoint.js";
+import { findJsonFile } from "../../io/json-file.js";
 import type { Checkpoint } from "../../io/tensor-file.js";
 import type { ParameterSpec } from "../../nn/spec.js";
 import type { DType } from "../../tensor/dtype.js";
-import { findJsonFile } from "../text/json-file.js";
 import { type DetectedDit, detectDit, examineDit } from "./detect.js";
 import { fp8KindOf, planFp8, scaleMapCandidates, withScales } from "./fp8.js";
 import type { DitHintOptions } from "./hints.js";

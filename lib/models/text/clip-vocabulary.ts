@@ -4,8 +4,8 @@
  */
 import { join } from "node:path";
 import { invalidCheckpoint } from "../../io/failure.js";
+import { findJsonFile, textOfFile } from "../../io/json-file.js";
 import type { JsonObject } from "../../io/strict-json.js";
-import { findJsonFile, textOfFile } from "./json-file.js";
 
 const startOfText = "<|startoftext|>";
 const endOfText = "<|endoftext|>";

@@ -1,6 +1,7 @@
 /** Text encoders from checkpoints: what a file holds is found by its keys, whoever wrote it. */
 import { dirname, join } from "node:path";
 import { openCheckpoint } from "../../io/checkpoint.js";
+import { findJsonFile } from "../../io/json-file.js";
 import type { Checkpoint } from "../../io/tensor-file.js";
 import { type LoadProgress, loadParams } from "../../nn/load.js";
 import type { Params } from "../../nn/params.js";
@@ -11,7 +12,6 @@ import type { DType, FloatDType } from "../../tensor/dtype.js";
 import { ClipText, clipSpec } from "./clip.js";
 import { type ClipConfig, clipConfigOfHf, clipConfigOfShapes } from "./clip-config.js";
 import { unsupportedText } from "./hf-config.js";
-import { findJsonFile } from "./json-file.js";
 import { Llama, layersForSkip, llamaSpec } from "./llama.js";
 import { hiddenStateSkipLayer, type LlamaConfig, llamaConfigOfHf, llamaConfigOfShapes } from "./llama-config.js";
 

@@ -3,11 +3,11 @@ import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { fileError, invalidCheckpoint } from "../../io/failure.js";
+import { findJsonFile, readJsonFile } from "../../io/json-file.js";
 import { isJsonObject, type JsonObject } from "../../io/strict-json.js";
 import { HunyuanError } from "../../runtime/errors.js";
 import { checkNumber, invalid } from "../../tensor/check.js";
 import { clipTokenizerJson } from "./clip-vocabulary.js";
-import { findJsonFile, readJsonFile } from "./json-file.js";
 
 /** What is used of the library, whose own declarations do not resolve in an ESM project. */
 interface Library {

@@ -125,6 +125,14 @@ export class TiledCost {
     return cost;
   }
 
+  /** Bytes that the largest tile takes by itself: less than all of them, and found much faster. */
+  ofOneTile(tiling: Tiling): number {
+    const { t, h, w } = this.input;
+    const { frames, height, width } = planTiles(this.config, tiling, this.direction, [t, h, w]);
+    const [first, row, column] = [frames, height, width].map(({ windows }) => windows[0]?.length ?? 0);
+    return this.#pass(first as number, row as number, column as number).peak;
+  }
+
   of(tiling: Tiling): WorkCost {
     const { config, direction, input } = this;
     const plan = planTiles(config, tiling, direction, [input.t, input.h, input.w]);
@@ -205,6 +213,9 @@ const floors = [
   { frames: 16, space: 0 },
 ] as const;
 
+/** What is left free for blocks that the allocator rounds up and for kernels' smallest scratch. */
+const slack = { part: 0.01, bytes: 2 ** 20 } as const;
+
 const withQuarterShared = (tile: number): AxisTiles => ({ tile, stride: (tile * 3) / 4 });
 
 /**
@@ -213,15 +224,16 @@ const withQuarterShared = (tile: number): AxisTiles => ({ tile, stride: (tile * 
  * @throws OUT_OF_MEMORY when nothing fits
  */
 export function chooseTiling(work: TiledCost, available: number): Tiling {
+  const room = available * (1 - slack.part) - slack.bytes;
   const untiled = work.of({});
-  if (untiled.peak <= available) return {};
+  if (untiled.peak <= room) return {};
   for (const floor of floors) {
     let best: { readonly tiling: Tiling; readonly volume: number; readonly tiles: number } | undefined;
-    for (const { tiling, volume } of candidates(work, floor)) {
-      if (best !== undefined && volume < best.volume) continue;
+    for (const { tiling, volume } of [...candidates(work, floor)].sort((a, b) => b.volume - a.volume)) {
+      if (best !== undefined && volume < best.volume) break;
+      if (work.ofOneTile(tiling) > room) continue;
       const { peak, tiles } = work.of(tiling);
-      if (peak > available) continue;
-      if (best === undefined || volume > best.volume || tiles < best.tiles) best = { tiling, volume, tiles };
+      if (peak <= room && (best === undefined || tiles < best.tiles)) best = { tiling, volume, tiles };
     }
     if (best !== undefined) return best.tiling;
   }

@@ -188,8 +188,11 @@ export class CausalVae {
   async #settledTiling(direction: Direction, x: Tensor<FloatDType>, options: VaeWaitOptions): Promise<Tiling> {
     checkInput(this.config, direction, x);
     const { tiling = "auto", signal } = options;
-    // What is queued before may still be about to allocate or to free.
-    if (tiling === "auto") await x.device.sync(signal === undefined ? {} : { signal });
+    if (tiling === "auto") {
+      // What is queued before may still be about to allocate or to free, and a cached block may be larger than asked for.
+      await x.device.sync(signal === undefined ? {} : { signal });
+      x.device.trim();
+    }
     return this.#tilingFor(direction, x, tiling);
   }
 

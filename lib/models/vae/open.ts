@@ -1,12 +1,12 @@
 /** An autoencoder's files, opened and understood: all that loading needs. */
 import { dirname, join } from "node:path";
 import { openCheckpoint } from "../../io/checkpoint.js";
+import { findJsonFile } from "../../io/json-file.js";
 import type { Checkpoint } from "../../io/tensor-file.js";
 import type { Naming, ParameterSpec } from "../../nn/spec.js";
 import { HunyuanError } from "../../runtime/errors.js";
 import { describeFamily } from "../families.js";
 import { compareKeys, type KeyReport } from "../key-report.js";
-import { findJsonFile } from "../text/json-file.js";
 import { type VaeConfig, vaePresets } from "./config.js";
 import { vaeConfigOfReference } from "./reference-config.js";
 import { vaeSpec } from "./spec.js";

@@ -1,7 +1,7 @@
 /** JSON files beside a checkpoint: configurations and tokenizers. */
 import { readFile, stat } from "node:fs/promises";
-import { fileError, invalidCheckpoint } from "../../io/failure.js";
-import { isJsonObject, type JsonObject } from "../../io/strict-json.js";
+import { fileError, invalidCheckpoint } from "./failure.js";
+import { isJsonObject, type JsonObject } from "./strict-json.js";
 
 /** Llama 3's tokenizer.json has 9 MB; parsing one much larger would hold up the event loop. */
 const maxBytes = 64 * 2 ** 20;
