@@ -228,8 +228,28 @@ async function checkGuarded(device: Device): Promise<void> {
   small.dispose();
 }
 
+/** Whether this processor has the instruction set that HUNYUAN_CPU_ISA asks for; any other trouble is thrown. */
+async function runsHere(name: string): Promise<boolean> {
+  try {
+    await openDevice(name).dispose();
+    return true;
+  } catch (error) {
+    if (isHunyuanError(error, "DEVICE_UNAVAILABLE") && error.message.includes("processor lacks")) return false;
+    throw error;
+  }
+}
+
+/** One skipped test that says why none runs. */
+function skipAll(reason: string): void {
+  const test = suite(reason);
+  test.skip("every op case");
+  test.run();
+}
+
 /** Declares one uvu suite a family for a device; `name` is what openDevice takes. HUNYUAN_CASES names one family alone. */
 export async function declareSuites(name: string): Promise<void> {
+  const isa = process.env.HUNYUAN_CPU_ISA;
+  if (isa !== undefined && !(await runsHere(name))) return skipAll(`${name}: this processor has no ${isa}`);
   const only = process.env.HUNYUAN_CASES;
   for (const [family, cases] of await loadCases()) {
     if (only !== undefined && family !== only) continue;

@@ -125,6 +125,11 @@ export class TiledCost {
     return cost;
   }
 
+  /** Bytes that a tile of so many pixels takes at the very least. */
+  leastOf(volume: number): number {
+    return 3 * this.input.b * volume * (this.config.blockChannels[0] ?? 0) * this.#bytes;
+  }
+
   /** Bytes that the largest tile takes by itself: less than all of them, and found much faster. */
   ofOneTile(tiling: Tiling): number {
     const { t, h, w } = this.input;
@@ -203,8 +208,8 @@ const mixBytes = 3 * 4;
 
 // --- "auto" ----------------------------------------------------------------------------------------------------------
 
-/** Latents by which the sizes that "auto" tries differ: a quarter of each, whole, is shared with the next tile. */
-const step = 4;
+/** Latents by which the sizes that "auto" tries differ. */
+const steps = { frames: 1, space: 4 } as const;
 
 /** From the best to what must do: no smaller than the published tiles, then shorter ones, then any. */
 const floors = [
@@ -213,13 +218,21 @@ const floors = [
   { frames: 16, space: 0 },
 ] as const;
 
+/** Of tiles whose sizes differ by no more than this, those are taken that do least twice. */
+const nearlyAsLarge = 7 / 8;
+
 /** What is left free for blocks that the allocator rounds up and for kernels' smallest scratch. */
 const slack = { part: 0.01, bytes: 2 ** 20 } as const;
 
-const withQuarterShared = (tile: number): AxisTiles => ({ tile, stride: (tile * 3) / 4 });
+/** A quarter is shared with the next tile, or a little more where that is no whole number of latents. */
+const withQuarterShared = (tile: number, ratio: number): AxisTiles => ({
+  tile,
+  stride: Math.floor((tile / ratio) * 0.75) * ratio,
+});
 
 /**
- * {} where everything fits at once, else the settings with the largest tile that fits, a quarter of it shared.
+ * {} where everything fits at once, else the settings with the largest tile that fits, a quarter of it shared or a little
+ * more.
  *
  * @throws OUT_OF_MEMORY when nothing fits
  */
@@ -228,12 +241,16 @@ export function chooseTiling(work: TiledCost, available: number): Tiling {
   const untiled = work.of({});
   if (untiled.peak <= room) return {};
   for (const floor of floors) {
-    let best: { readonly tiling: Tiling; readonly volume: number; readonly tiles: number } | undefined;
+    let largest = 0;
+    let best: { readonly tiling: Tiling; readonly flops: number } | undefined;
     for (const { tiling, volume } of [...candidates(work, floor)].sort((a, b) => b.volume - a.volume)) {
-      if (best !== undefined && volume < best.volume) break;
-      if (work.ofOneTile(tiling) > room) continue;
-      const { peak, tiles } = work.of(tiling);
-      if (peak <= room && (best === undefined || tiles < best.tiles)) best = { tiling, volume, tiles };
+      if (volume < largest * nearlyAsLarge) break;
+      // Three clips of the width next to the pixels are live at once in either direction, whatever else is.
+      if (work.leastOf(volume) > room || work.ofOneTile(tiling) > room) continue;
+      const { peak, flops } = work.of(tiling);
+      if (peak > room) continue;
+      largest = Math.max(largest, volume);
+      if (best === undefined || flops < best.flops) best = { tiling, flops };
     }
     if (best !== undefined) return best.tiling;
   }
@@ -249,18 +266,18 @@ function* candidates({ config, direction, input }: TiledCost, floor: (typeof flo
   const { spatialRatio, temporalRatio } = config;
   const [ratioT, ratioS] = direction === "decode" ? [temporalRatio, spatialRatio] : [1, 1];
   const [t, h, w] = [(input.t - 1) * ratioT + 1, input.h * ratioS, input.w * ratioS];
-  const sizes = (extent: number, ratio: number, least: number) => {
+  const sizes = (extent: number, step: number, least: number) => {
     const found: number[] = [];
-    for (let size = step * ratio; size < extent; size += step * ratio) if (size >= least) found.push(size);
+    for (let size = step; size < extent; size += step) if (size >= least) found.push(size);
     return [...found, extent];
   };
   // A tile of n frames reads n + 1.
-  for (const frames of sizes(t - 1, temporalRatio, floor.frames)) {
-    for (const side of sizes(Math.max(h, w), spatialRatio, floor.space)) {
+  for (const frames of sizes(t - 1, steps.frames * temporalRatio, floor.frames)) {
+    for (const side of sizes(Math.max(h, w), steps.space * spatialRatio, floor.space)) {
       const tiling: Tiling = {
-        ...(frames < t - 1 ? { frames: withQuarterShared(frames) } : {}),
-        ...(side < h ? { height: withQuarterShared(side) } : {}),
-        ...(side < w ? { width: withQuarterShared(side) } : {}),
+        ...(frames < t - 1 ? { frames: withQuarterShared(frames, temporalRatio) } : {}),
+        ...(side < h ? { height: withQuarterShared(side, spatialRatio) } : {}),
+        ...(side < w ? { width: withQuarterShared(side, spatialRatio) } : {}),
       };
       yield { tiling, volume: (frames + 1) * Math.min(side, h) * Math.min(side, w) };
     }

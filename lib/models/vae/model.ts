@@ -129,7 +129,8 @@ export class CausalVae {
         await this.#settle(step.value, z, options);
         for (let part = ready.shift(); part !== undefined; part = ready.shift()) yield part;
       }
-      yield* ready.splice(0);
+      // The last frames become final after the last tile.
+      for (let part = ready.shift(); part !== undefined; part = ready.shift()) yield part;
     } finally {
       steps.return();
       for (const part of ready) part.dispose();

@@ -12,6 +12,7 @@
 #include "cpu/kernels/conv3d_gemm.h"
 #include "cpu/kernels/conv3d_taps.h"
 #include "cpu/kernels/dispatch.h"
+#include "cpu/kernels/reused_workspace.h"
 
 namespace hn::cpu::HN_ISA {
 namespace {
@@ -97,41 +98,6 @@ struct TapWeights final : BSource<Acc> {
   TensorView weight;
   Class axes[3];
   LoadRow<Acc> load;
-};
-
-/// Workspace that is handed out again for the next product: they run one after another.
-class Reused {
- public:
-  explicit Reused(const Context& ctx) : parent_(ctx), host_{this, take} {}
-  Context next() {
-    for (Block& block : blocks_) block.taken = false;
-    return parent_.with_workspace(host_);
-  }
-
- private:
-  struct Block {
-    void* data = nullptr;
-    size_t bytes = 0;
-    bool taken = false;
-  };
-  static void* take(void* self, size_t bytes) {
-    Reused& me = *static_cast<Reused*>(self);
-    for (Block& block : me.blocks_) {
-      if (block.taken || block.bytes < bytes) continue;
-      block.taken = true;
-      return block.data;
-    }
-    void* data = me.parent_.workspace<char>(static_cast<int64_t>(bytes));
-    for (Block& block : me.blocks_) {
-      if (block.taken || data == nullptr) continue;
-      block = {data, bytes, true};
-      break;
-    }
-    return data;
-  }
-  const Context& parent_;
-  LaunchHost host_;
-  Block blocks_[16];
 };
 
 template <class Acc>

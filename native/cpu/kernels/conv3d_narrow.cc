@@ -9,6 +9,7 @@
 
 #include "cpu/kernels/conv3d_taps.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/reused_workspace.h"
 
 namespace hn::cpu::HN_ISA {
 namespace {
@@ -25,6 +26,7 @@ class Narrow {
  public:
   Narrow(const Context& ctx, const Conv3dArgs& a)
       : ctx_(ctx),
+        products_(ctx),
         x_(with_frames(a.x)),
         weight_(with_frames(a.weight)),
         y_(with_frames(a.y)),
@@ -106,7 +108,7 @@ class Narrow {
       const Matrix a{from, x_.dtype, x_.strides[3], 1, {1, {matrices}, {x_.strides[2]}}};
       const Matrix w{matrix_, kAccType<Acc>, x_.dim(4), 1, {}};
       const Matrix p{slab(span.first), kAccType<Acc>, columns(), 1, {1, {matrices}, {voxels * columns()}}};
-      HN_RETURN_IF_ERROR(gemm<Acc>(ctx_, {matrices, voxels, columns(), x_.dim(4)}, RowMajorA<Acc>(a),
+      HN_RETURN_IF_ERROR(gemm<Acc>(products_.next(), {matrices, voxels, columns(), x_.dim(4)}, RowMajorA<Acc>(a),
                                    TransposedB<Acc>(w), RowMajorSink<Acc>(p)));
     }
     return {};
@@ -154,6 +156,7 @@ class Narrow {
   }
 
   const Context& ctx_;
+  Reused products_;
   const TensorView x_, weight_, y_;
   const int64_t taps_, channels_;
   const StoreRow<Acc> store_;

@@ -9,6 +9,7 @@
 
 #include "cpu/kernels/conv3d_taps.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/reused_workspace.h"
 
 namespace hn::cpu::HN_ISA {
 namespace {
@@ -239,11 +240,12 @@ Status conv3d_winograd(const Context& ctx, const Conv3dArgs& a) {
   const int64_t parts = (tiles.count() + at_once - 1) / at_once, part = (tiles.count() + parts - 1) / parts;
   float* products = ctx.workspace<float>(kPositions * part * n);
   if (products == nullptr) return Status::no_memory();
+  Reused workspace(ctx);
   for (int64_t first = 0; first < tiles.count(); first += part) {
     const int64_t count = smaller(part, tiles.count() - first);
     const Matrix matrix{products, DType::f32, n, 1, {1, {kPositions}, {count * n}}};
-    const Status status = gemm<float>(ctx, {kPositions, count, n, k}, PatchA(tiles, x, first), FilterB(weight),
-                                      RowMajorSink<float>(matrix));
+    const Status status = gemm<float>(workspace.next(), {kPositions, count, n, k}, PatchA(tiles, x, first),
+                                      FilterB(weight), RowMajorSink<float>(matrix));
     if (!status.ok()) return status;
     const TileOutput output{tiles, y, bias, store_row<float>(y.dtype), products, count * n};
     constexpr int64_t kGroup = 16;
