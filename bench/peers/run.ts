@@ -1,5 +1,5 @@
 /**
- * npm run bench:peers -- [--only NAME[,NAME]] [--json] [--rounds N] [--save]
+ * npm run bench:peers -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--save]
  *
  * Our rows beside PyTorch's on the same cores: one round of ours, one of theirs, and again, so that whatever else the
  * machine does meets both. PYTHON names the interpreter (default python3). Without Python or PyTorch it says so and ends
@@ -137,6 +137,7 @@ async function main(): Promise<void> {
       json: { type: "boolean", default: false },
       rounds: { type: "string", default: "9" },
       save: { type: "boolean", default: false },
+      dtype: { type: "string" },
     },
   });
   const rounds = Number(values.rounds);
@@ -161,6 +162,7 @@ async function main(): Promise<void> {
   for (const [group, cases] of await loadGroups()) {
     for (const one of cases) {
       if (one.peer === undefined || !selection.wants(group, one.op)) continue;
+      if (values.dtype !== undefined && one.dtype !== values.dtype) continue;
       const row = await compare(one, setting);
       if (typeof row === "string") {
         say(`${one.op} ${one.shape} ${one.dtype}: left out, ${row}`);

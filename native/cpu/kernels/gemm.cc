@@ -29,16 +29,18 @@ T larger(T a, T b) {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-/// Sizes in elements. A thread's block of A (230 KiB) and the panel of B that all its rows pass (64 KiB) stay in L2.
+/// Sizes in elements. A thread's block of A (about 230 KiB) and the panel of B that all its rows pass stay in L2: 1 MiB
+/// where there is AVX-512, 512 KiB elsewhere (both tuned on Zen).
 /// The C tile is touched once a K block and may lie further out: it is wide, so that A is copied few times.
 template <class Acc>
 struct Blocking {
-  static constexpr int64_t kK = 2048 / sizeof(Acc);
+  static constexpr int64_t kK = (kVectorBytes == 64 ? 2048 : 1536) / sizeof(Acc);
   static constexpr int kLdA = static_cast<int>(kK) + 64 / static_cast<int>(sizeof(Acc));
-  static constexpr int64_t kRows = MR<Acc> * (112 / MR<Acc>);
+  static constexpr int64_t kRows = MR<Acc> * ((kVectorBytes == 64 ? 112 : 150) / MR<Acc>);
   static constexpr int64_t kColumns = 8192 / static_cast<int64_t>(sizeof(Acc));
   static constexpr int64_t kPackedBytes = 32 << 20;
   static constexpr int64_t kTasksPerThread = 8;  // the last to finish is then late by an eighth of its work at most
+  static constexpr double kCutCost = 0.01;       // of one more cut of the columns: A is copied once more
 };
 
 /// How one product is cut. The cut may depend on the number of threads, the result does not: each element is one chain
@@ -50,6 +52,12 @@ struct Plan {
   int64_t pass_batch;                   // matrices whose B is packed together
   bool private_b;                       // tasks pack their own panels
 };
+
+/// Share of the time that threads wait for the last of `tasks` equal tasks.
+double idle(int64_t tasks, int threads) {
+  const auto rounds = static_cast<double>(ceil_div(tasks, threads));
+  return 1 - static_cast<double>(tasks) / (rounds * threads);
+}
 
 template <class Acc>
 Plan make_plan(const GemmShape& s, int threads) {
@@ -69,10 +77,14 @@ Plan make_plan(const GemmShape& s, int threads) {
     }
     plan.pass_batch = smaller(s.batch, larger<int64_t>(1, fit / plan.pass_columns));
   }
-  // Few row blocks: narrower tasks, so that all threads get some.
+  // Few row blocks: narrower tasks, so that all threads get some. Of a few cuts the one that leaves the least idle
+  // time.
   const int64_t others = plan.row_blocks * plan.pass_batch;
-  const int64_t wanted =
+  const int64_t least =
       larger<int64_t>(ceil_div(plan.pass_columns, B::kColumns), ceil_div(B::kTasksPerThread * threads, others));
+  int64_t wanted = least;
+  for (int64_t cut = least + 1; cut <= 2 * least; ++cut)
+    if (idle(others * cut, threads) + B::kCutCost < idle(others * wanted, threads)) wanted = cut;
   plan.column_block = round_up(ceil_div(plan.pass_columns, wanted), NR<Acc>);
   plan.column_blocks = ceil_div(plan.pass_columns, plan.column_block);
   return plan;
@@ -148,10 +160,24 @@ class Product {
           panel = panels + j * shape_.k + k0 * NR<Acc>;
         else
           b_.panel(own_panel, b, k0, k_count, n0 + j, smaller<int64_t>(NR<Acc>, n_count - j));
-        micro_block<Acc, kLdA>(a, m_count, panel, 0, 1, k_count, tile + j, ld_tile(), k0 > 0);
+        const Acc* next = panels != nullptr && j + NR<Acc> < n_count ? panel + NR<Acc> * shape_.k : nullptr;
+        multiply(a, m_count, panel, next, k_count, tile + j, k0 > 0);
       }
     }
     sink_.rows(tile, ld_tile(), b, m0, m_count, n0, n_count);
+  }
+
+  /// All rows past one panel. The next panel comes from far: it is asked for bit by bit meanwhile.
+  void multiply(const Acc* a, int64_t m, const Acc* panel, const Acc* next, int64_t k, Acc* c, bool accumulate) const {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Acc));
+    const int64_t share = ceil_div(ceil_div(k * NR<Acc>, kLine) * MR<Acc>, m) * kLine;
+    for (int64_t i = 0; i < m; i += MR<Acc>) {
+      if (next != nullptr)
+        for (int64_t line = 0; line < share; line += kLine) __builtin_prefetch(next + line, 0, 2);
+      if (next != nullptr) next += share;
+      micro_rows<Acc, kLdA>(static_cast<int>(smaller<int64_t>(MR<Acc>, m - i)), a + i * kLdA, panel, k,
+                            c + i * ld_tile(), ld_tile(), accumulate);
+    }
   }
 
   const GemmShape shape_;

@@ -33,6 +33,7 @@ template <class Acc, int Rows, int Lda>
   Vec<Acc> sum[Rows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) sum[i][0] = sum[i][1] = Vec<Acc>{};
+#pragma GCC unroll 4
   for (int64_t p = 0; p < k; ++p) {
     const Vec<Acc> b0 = load<Acc>(b), b1 = load<Acc>(b + W);
 #pragma GCC unroll 16
