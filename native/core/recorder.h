@@ -40,7 +40,7 @@ class Recorder {
   /// contents of their tensors.
   static constexpr uint64_t kLargestCall = uint64_t{8} << 20;
   static constexpr int kMostAlike = 4;
-  static constexpr uint64_t kLargestFile = uint64_t{512} << 20;
+  static constexpr uint64_t kLargestFile = uint64_t{1} << 30;
 
   /// The recorder of this process in `out`; nullptr when none is wanted or the backend's memory is not the host's.
   static Status find(const BackendTable& table, Recorder** out);
