@@ -36,6 +36,8 @@ import {
 const fixtures = join(dirname(dirname(fileURLToPath(import.meta.url))), "fixtures");
 const device = openDevice("cpu");
 const test = suite("transformer");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 async function atRest(before: ReturnType<typeof living>): Promise<void> {

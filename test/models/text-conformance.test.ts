@@ -47,6 +47,8 @@ const llamaCase = load("llama_small");
 const clipCase = load("clip_small");
 const device = openDevice("cpu");
 const runner = suite("conformance: text encoders");
+// What earlier tests let go of must be gone before a test counts bytes.
+runner.before.each(() => device.sync());
 runner.after(() => device.dispose());
 /** uvu cannot show an error whose details are an object. */
 const test = (name: string, run: () => Promise<void>) =>

@@ -23,6 +23,8 @@ import { clipOf, expectClose, living, readFirst, vaeCase, vaeOf } from "../suppo
 
 const device = openDevice("cpu");
 const test = suite("autoencoder");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 const small = vaeCase("vae_small");
