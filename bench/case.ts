@@ -23,6 +23,8 @@ export interface Work {
   /** One call, queued; disposes of what it makes. */
   run(): void;
   close(): void;
+  /** Other work on the same inputs, for the ratio of the two. */
+  readonly against?: { readonly what: string; run(): void } | undefined;
 }
 
 export interface BenchCase {

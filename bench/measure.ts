@@ -28,18 +28,30 @@ export function summarize(microseconds: readonly number[]): Timing {
   return { medianUs, spreadPct: (100 * (quantile(sorted, 0.9) - quantile(sorted, 0.1))) / medianUs };
 }
 
+/** What rounds are timed by: the clock on the wall, or the processor's time of the process's threads. */
+export type Clock = "wall" | "processor";
+
+/** Microseconds. Processor time counts all threads, and other programs on the same cores do not lengthen it. */
+export function now(clock: Clock): number {
+  if (clock === "wall") return performance.now() * 1000;
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
 /**
  * Runs an op on one device, round by round. A round is as many calls as fill `roundMs`, then one wait: the microseconds
  * that a wait costs disappear in it.
  */
 export class Stopwatch {
   readonly #device: Device;
-  readonly #work: Work;
+  readonly #work: Pick<Work, "run">;
+  readonly #clock: Clock;
   #calls = 1;
 
-  constructor(device: Device, work: Work) {
+  constructor(device: Device, work: Pick<Work, "run">, clock: Clock = "wall") {
     this.#device = device;
     this.#work = work;
+    this.#clock = clock;
   }
 
   /** How many calls a round has. */
@@ -58,17 +70,34 @@ export class Stopwatch {
   /** Microseconds of one call. */
   async round(): Promise<number> {
     await this.#device.sync();
-    const start = performance.now();
+    const start = now(this.#clock);
     for (let i = 0; i < this.#calls; i++) this.#work.run();
     await this.#device.sync();
-    return ((performance.now() - start) * 1000) / this.#calls;
+    return (now(this.#clock) - start) / this.#calls;
   }
 }
 
-export async function timeRounds(device: Device, work: Work, rounds: number): Promise<Timing> {
+/** Beside other work: what that is, its time, and its time by this one's, the median over rounds that alternate. */
+export interface Beside {
+  readonly against: string;
+  readonly againstMedianUs: number;
+  readonly ratio: number;
+}
+
+export async function timeRounds(device: Device, work: Work, rounds: number): Promise<Timing & Partial<Beside>> {
   const watch = new Stopwatch(device, work);
   await watch.warmUp();
+  const { against } = work;
+  const other = against && new Stopwatch(device, against);
+  await other?.warmUp();
   const times: number[] = [];
-  for (let i = 0; i < rounds; i++) times.push(await watch.round());
-  return summarize(times);
+  const others: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    times.push(await watch.round());
+    if (other !== undefined) others.push(await other.round());
+  }
+  const timing = summarize(times);
+  if (against === undefined) return timing;
+  const ratio = median(others.map((us, i) => us / (times[i] as number)));
+  return { ...timing, against: against.what, againstMedianUs: median(others), ratio };
 }

@@ -1,7 +1,8 @@
 /**
- * npm run bench -- [--only NAME[,NAME]] [--json] [--rounds N] [--device NAME]
+ * npm run bench -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--device NAME] [--profile]
  *
- * Names are groups (the files of bench/ops, `limits`, `dispatch`) or ops. With --json: one object a line, nothing else.
+ * Names are groups (the files of bench/ops, `limits`, `dispatch`) or ops. With --json: one object a line, nothing else. --profile says of each case
+ * where its time goes, op by op, in place of timing it.
  */
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,8 +14,9 @@ import { type Cost, costOf } from "./cost.js";
 import { runDispatch } from "./dispatch.bench.js";
 import { copyLimit, describeLimits, type Limits, limitRows, measureLimits } from "./limits.js";
 import { busyWarning, factsOf } from "./machine.js";
-import { type Timing, timeRounds } from "./measure.js";
+import { type Beside, type Timing, timeRounds } from "./measure.js";
 import { peakDuring, residentBytes } from "./memory.js";
+import { profileOf } from "./profile.js";
 import { Reporter, type Row } from "./report.js";
 
 const casesFolder = join(dirname(fileURLToPath(import.meta.url)), "ops");
@@ -60,7 +62,13 @@ export async function openCase(one: BenchCase, device: Device): Promise<{ work: 
   return { work, cost: { ...cost, flops: cost.flops * (one.flopsShare ?? 1) } };
 }
 
-function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timing: Timing): Row {
+async function closeCase(work: Work, device: Device): Promise<void> {
+  work.close();
+  await device.sync();
+  device.trim();
+}
+
+function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timing: Timing & Partial<Beside>): Row {
   const { rate, unit } = rateOf(one.bound, cost, timing.medianUs);
   const limit = limitOf(one.bound, limits);
   const percentOfLimit = limit === null || rate === null ? null : (100 * rate) / limit;
@@ -71,6 +79,23 @@ function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timin
   };
 }
 
+async function measure(one: BenchCase, device: Device, limits: Limits, rounds: number): Promise<Row> {
+  const before = residentBytes();
+  const { work, cost } = await openCase(one, device);
+  const timing = await timeRounds(device, work, rounds);
+  const memory = one.memory ? { peakBytes: await peakDuring(device, work, before) } : {};
+  await closeCase(work, device);
+  return { ...rowOf(one, device, limits, cost, timing), ...memory };
+}
+
+async function profileAll(cases: readonly BenchCase[], device: Device, reporter: Reporter): Promise<void> {
+  for (const one of cases) {
+    const { work } = await openCase(one, device);
+    reporter.addProfile(one, profileOf(device, work));
+    await closeCase(work, device);
+  }
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -78,6 +103,8 @@ async function main(): Promise<void> {
       json: { type: "boolean", default: false },
       rounds: { type: "string", default: "9" },
       device: { type: "string", default: "cpu" },
+      dtype: { type: "string" },
+      profile: { type: "boolean", default: false },
     },
   });
   const rounds = Number(values.rounds);
@@ -94,27 +121,19 @@ async function main(): Promise<void> {
   const facts = factsOf(device);
   const busy = busyWarning(facts.threads);
   if (busy !== undefined) reporter.note(busy);
+  const wanted = [...groups].flatMap(([group, cases]) =>
+    cases.filter(({ op, dtype }) => selection.wants(group, op) && (values.dtype ?? dtype) === dtype),
+  );
+  if (values.profile) await profileAll(wanted, device, reporter);
   // The host's cost per call meets no limit of the device.
-  const limits = selection.names.join() === "dispatch" ? undefined : measureLimits(values.device, facts);
-  if (limits !== undefined) {
+  else if (selection.names.join() !== "dispatch") {
+    const limits = measureLimits(values.device, facts);
     reporter.note(describeLimits(limits));
     if (selection.wants("limits")) for (const row of limitRows(device.name, limits)) reporter.add(row);
-    for (const [group, cases] of groups) {
-      for (const one of cases) {
-        if (!selection.wants(group, one.op)) continue;
-        const before = residentBytes();
-        const { work, cost } = await openCase(one, device);
-        const timing = await timeRounds(device, work, rounds);
-        const memory = one.memory ? { peakBytes: await peakDuring(device, work, before) } : {};
-        reporter.add({ ...rowOf(one, device, limits, cost, timing), ...memory });
-        work.close();
-        await device.sync();
-        device.trim();
-      }
-    }
+    for (const one of wanted) reporter.add(await measure(one, device, limits, rounds));
   }
   await device.dispose();
-  if (selection.wants("dispatch")) await runDispatch(reporter);
+  if (selection.wants("dispatch") && !values.profile) await runDispatch(reporter);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

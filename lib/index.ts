@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { packageRoot } from "./runtime/binding.js";
 
 export * from "./io/media/index.js";
+export type { ModelDefaults } from "./models/defaults.js";
 export type { DitConfig, ImageCondition } from "./models/dit/config.js";
 export {
   loadEmbeddings,

@@ -3,7 +3,16 @@
  * and used from Node 20, 22 and 24. Slow: runs with HUNYUAN_TEST_FULL=1 or CI=true, after `npm run prebuilds`.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +22,7 @@ import * as assert from "uvu/assert";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const wanted = process.env.HUNYUAN_TEST_FULL === "1" || process.env.CI === "true";
 const NODES = ["20", "22", "24"];
+const hasDemo = existsSync(join(root, "models", "demo", "model_index.json"));
 /** Kept between runs: three binaries of about 100 MB each. */
 const nodeFolder = join(root, "node_modules", ".cache", "hunyuan-nodes");
 
@@ -104,6 +114,7 @@ packed("packs what is needed to run and to build, and nothing else", () => {
   ]) {
     assert.ok(paths.includes(needed), `${needed} is not in the package`);
   }
+  if (hasDemo) assert.ok(paths.includes("models/demo/model_index.json"), "the demo model is not in the package");
   const unwanted = paths.filter((path) => /^(test|bench|build|lib|docs)\/|hunyuan_null|^native\/test\//.test(path));
   assert.equal(unwanted, []);
 });
@@ -131,6 +142,31 @@ packed("installs without scripts, with only node and npm on PATH", () => {
   assert.match(doctor.stdout, /^cpu .*1 device: /m);
 });
 
+/** The command that was installed with the package, called as a person calls it. */
+function npx(args: string[], cwd: string) {
+  const bin = join(work, "bin");
+  for (const program of ["npx", "sh"]) {
+    if (!existsSync(join(bin, program))) symlinkSync(whereIs(program), join(bin, program));
+  }
+  return run(bin, "npx", ["--prefix", app, "--no-install", "hunyuan", ...args], cwd);
+}
+
+(hasDemo ? packed : packed.skip)("makes a video with nothing but the package, in an empty folder", () => {
+  const empty = join(work, "empty");
+  mkdirSync(empty);
+  const prompt = "a red circle moves left on a black background";
+  const mp4 = npx(["generate", prompt, "--seed", "1", "-o", "clip.mp4"], empty);
+  if (mp4.status === 0) {
+    assert.is(readFileSync(join(empty, "clip.mp4")).toString("latin1", 4, 8), "ftyp", mp4.text);
+  } else {
+    assert.match(mp4.text, /error \(ENCODER_MISSING\)/);
+    const gif = npx(["generate", prompt, "--seed", "1", "-o", "clip.gif"], empty);
+    assert.is(gif.status, 0, gif.text);
+    assert.is(readFileSync(join(empty, "clip.gif")).toString("latin1", 0, 6), "GIF89a");
+    assert.match(gif.text, /the demo model of the package/);
+  }
+});
+
 const nodes = wanted ? fetchNodes() : undefined;
 if (wanted && nodes === undefined) console.log("skipped: the npm registry cannot be reached for node 20, 22 and 24");
 for (const major of NODES) {
@@ -151,6 +187,6 @@ if (wanted) {
   packed.run();
 } else {
   const skipped = suite("package");
-  for (let i = 0; i < NODES.length + 2; i++) skipped.skip("needs HUNYUAN_TEST_FULL=1 or CI=true");
+  for (let i = 0; i < NODES.length + 3; i++) skipped.skip("needs HUNYUAN_TEST_FULL=1 or CI=true");
   skipped.run();
 }

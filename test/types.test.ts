@@ -1,6 +1,7 @@
 /** The types of the public API: what compiles and what must not. Checked by `tsc`; at run time only that they are run. */
 import ndarray from "ndarray";
 import { test } from "uvu";
+import { HunyuanVideo, type ModelDefaults } from "../lib/index.js";
 import {
   add,
   cast,
@@ -47,6 +48,21 @@ export function types(f32: Tensor<"f32">, bf16: Tensor<"bf16">, i32: Tensor<"i32
   f32.shape[0] = 1;
   // @ts-expect-error: matmul wants tensors
   matmul(f32, 2);
+}
+
+/** The demo model, another one, and either with options. */
+export async function models() {
+  await using demo = await HunyuanVideo.load();
+  expectType<ModelDefaults>()(demo.defaults);
+  expectType<Promise<HunyuanVideo>>()(HunyuanVideo.load({ device: "cpu" }));
+  expectType<Promise<HunyuanVideo>>()(HunyuanVideo.load("./HunyuanVideo", { dtype: "bf16" }));
+  expectType<Promise<HunyuanVideo>>()(HunyuanVideo.load(undefined, { dtype: "f32" }));
+  // @ts-expect-error: options come last, and once
+  HunyuanVideo.load({ device: "cpu" }, { dtype: "f32" });
+  // @ts-expect-error: not an option
+  HunyuanVideo.load({ model: "./HunyuanVideo" });
+  // @ts-expect-error: what a model suggests is not to be written
+  demo.defaults.width = 64;
 }
 
 export function errors(error: unknown): string | undefined {

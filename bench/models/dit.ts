@@ -1,4 +1,7 @@
-/** The transformer's forward pass at a width where products, attention and norms share the time as in the real model. */
+/**
+ * The transformer at a width where products, attention and norms share the time as in the real model: its forward pass, and
+ * what the rows of dit-training.ts and dit-guidance.ts need of it.
+ */
 import { type DitConfig, ditPresets } from "../../lib/models/dit/config.js";
 import { HunyuanDit } from "../../lib/models/dit/model.js";
 import { ditSpec } from "../../lib/models/dit/spec.js";
@@ -16,23 +19,45 @@ import {
 } from "../../lib/tensor.js";
 import type { BenchCase } from "../case.js";
 
-const config = {
-  ...ditPresets.t2v,
-  hiddenSize: 1024,
-  numHeads: 8,
-  numDoubleBlocks: 2,
-  numSingleBlocks: 4,
-} as const satisfies DitConfig;
+/** A transformer and the clip that it is given, in latents. */
+export interface BenchDit {
+  readonly config: DitConfig;
+  readonly latents: readonly [t: number, h: number, w: number];
+}
+
+export const benchDit: BenchDit = {
+  config: { ...ditPresets.t2v, hiddenSize: 1024, numHeads: 8, numDoubleBlocks: 2, numSingleBlocks: 4 },
+  latents: [5, 32, 32],
+};
 
 const textTokens = 64;
-const latents = [5, 32, 32] as const;
-const videoTokens = (latents[0] * latents[1] * latents[2]) / 4;
+
+export function describeDit({ config, latents: [t, h, w] }: BenchDit): string {
+  const { hiddenSize, numDoubleBlocks, numSingleBlocks } = config;
+  const blocks = `${numDoubleBlocks} + ${numSingleBlocks} blocks`;
+  return `${hiddenSize} wide, ${blocks}, ${(t * h * w) / 4} + ${textTokens} tokens`;
+}
+
+/** The sizes, for the peer. */
+export function peerSizes({ config, latents }: BenchDit) {
+  return {
+    hidden: config.hiddenSize,
+    heads: config.numHeads,
+    double: config.numDoubleBlocks,
+    single: config.numSingleBlocks,
+    refiner: config.refinerDepth,
+    latents,
+    textTokens,
+    textDim: config.textDim,
+    pooledDim: config.pooledDim,
+  };
+}
 
 function random<D extends FloatDType>(device: Device, shape: Shape, dtype: D, scale = 1): Tensor<D> {
   return scope(() => mul(randn(shape, { seed: 1, dtype, device }), scale));
 }
 
-function randomParams(device: Device, dtype: FloatDType): Params {
+export function randomParams({ config }: BenchDit, device: Device, dtype: FloatDType): Params {
   const named = ditSpec(config).map(({ name, shape, layout }) => {
     const inner = shape.slice(1).reduce((a, b) => a * b, 1);
     const as = layout === "flat" ? [shape[0] ?? 0, inner] : shape;
@@ -41,34 +66,38 @@ function randomParams(device: Device, dtype: FloatDType): Params {
   return new Params(new ResidentStore(named));
 }
 
+/** [1, T, H, W, C] */
+export function randomLatents<D extends FloatDType>(
+  { config, latents }: BenchDit,
+  device: Device,
+  dtype: D,
+): Tensor<D> {
+  return random(device, [1, ...latents, config.inChannels], dtype);
+}
+
+/** What the transformer is told of the text. */
+export function randomText<D extends FloatDType>({ config }: BenchDit, device: Device, dtype: D) {
+  return {
+    text: random(device, [1, textTokens, config.textDim], dtype),
+    textLengths: [textTokens],
+    pooled: random(device, [1, config.pooledDim], dtype),
+  };
+}
+
 function forwardPass(dtype: "f32" | "bf16"): BenchCase {
   return {
     op: "transformer",
-    shape: `${config.hiddenSize} wide, ${config.numDoubleBlocks} + ${config.numSingleBlocks} blocks, ${videoTokens} + ${textTokens} tokens`,
+    shape: describeDit(benchDit),
     dtype,
     bound: "fma",
     memory: true,
-    peer: {
-      kind: "dit",
-      dtype,
-      hidden: config.hiddenSize,
-      heads: config.numHeads,
-      double: config.numDoubleBlocks,
-      single: config.numSingleBlocks,
-      refiner: config.refinerDepth,
-      latents,
-      textTokens,
-      textDim: config.textDim,
-      pooledDim: config.pooledDim,
-    },
+    peer: { kind: "dit", dtype, ...peerSizes(benchDit) },
     async open(device) {
-      const dit = new HunyuanDit(config, randomParams(device, dtype));
+      const dit = new HunyuanDit(benchDit.config, randomParams(benchDit, device, dtype));
       const input = {
-        latents: random(device, [1, ...latents, config.inChannels], dtype),
+        ...randomText(benchDit, device, dtype),
+        latents: randomLatents(benchDit, device, dtype),
         timestep: full([1], 700, { device }),
-        text: random(device, [1, textTokens, config.textDim], dtype),
-        textLengths: [textTokens],
-        pooled: random(device, [1, config.pooledDim], dtype),
         guidance: full([1], 6000, { device }),
       };
       await device.sync();

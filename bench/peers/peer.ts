@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { Clock } from "../measure.js";
 import type { PeerTask } from "./task.js";
 
 const program = join(dirname(fileURLToPath(import.meta.url)), "torch_cpu.py");
@@ -72,8 +73,8 @@ export class Peer {
   }
 
   /** Microseconds of one of `calls` calls. */
-  async round(calls: number): Promise<number> {
-    const { us, reason } = await this.#ask({ round: calls });
+  async round(calls: number, clock: Clock): Promise<number> {
+    const { us, reason } = await this.#ask({ round: calls, clock });
     if (us === undefined) throw new Error(reason ?? "the peer answered no time");
     return us;
   }

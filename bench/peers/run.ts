@@ -1,9 +1,10 @@
 /**
- * npm run bench:peers -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--save]
+ * npm run bench:peers -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--save] [--clock wall|processor]
  *
  * Our rows beside PyTorch's on the same cores: one round of ours, one of theirs, and again, so that whatever else the
  * machine does meets both. PYTHON names the interpreter (default python3). Without Python or PyTorch it says so and ends
- * well. --save writes bench/results/cpu-<date>.json.
+ * well. --save writes bench/results/cpu-<date>.json. --clock processor times rounds by the processor's time of each program, which
+ * other programs on the same cores do not lengthen; it needs HUNYUAN_NUM_THREADS=1, since threads that wait spin.
  */
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -14,7 +15,7 @@ import { type Device, openDevice } from "../../lib/tensor.js";
 import type { BenchCase } from "../case.js";
 import { describeLimits, type Limits, measureLimits } from "../limits.js";
 import { busyWarning, factsOf, processor } from "../machine.js";
-import { median, Stopwatch, summarize } from "../measure.js";
+import { type Clock, median, Stopwatch, summarize } from "../measure.js";
 import { peakDuring, residentBytes } from "../memory.js";
 import { duration, jsonLine } from "../report.js";
 import { limitOf, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
@@ -31,6 +32,7 @@ interface PeerRow {
   readonly threads: number;
   readonly isa: string;
   readonly rounds: number;
+  readonly clock: Clock;
   readonly medianUs: number;
   readonly spreadPct: number;
   readonly peer: string;
@@ -52,25 +54,27 @@ interface Setting {
   readonly limits: Limits;
   readonly peer: Peer;
   readonly rounds: number;
+  readonly clock: Clock;
 }
 
 /** One row, or why there is none. */
-async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting): Promise<PeerRow | string> {
+async function compare(one: BenchCase, setting: Setting): Promise<PeerRow | string> {
+  const { device, limits, peer, rounds, clock } = setting;
   if (one.peer === undefined) return "no peer";
   const refused = await peer.open(one.peer);
   if (refused !== undefined) return refused;
   const before = residentBytes();
   const { work, cost } = await openCase(one, device);
-  const watch = new Stopwatch(device, work);
+  const watch = new Stopwatch(device, work, clock);
   await watch.warmUp();
-  await peer.round(watch.calls);
+  await peer.round(watch.calls, clock);
   const ours: number[] = [];
   const theirs: number[] = [];
   for (let i = 0; i < rounds; i++) {
     await sleep(pauseMs);
     ours.push(await watch.round());
     await sleep(pauseMs);
-    theirs.push(await peer.round(watch.calls));
+    theirs.push(await peer.round(watch.calls, clock));
   }
   const memory = one.memory
     ? { peakBytes: await peakDuring(device, work, before), peerPeakBytes: await peer.peak() }
@@ -86,7 +90,7 @@ async function compare(one: BenchCase, { device, limits, peer, rounds }: Setting
   const percent = limit === null || rate === null ? null : (100 * rate) / limit;
   return {
     ...{ op: one.op, shape: one.shape, dtype: one.dtype, device: device.name },
-    ...{ threads: limits.threads, isa: limits.isa, rounds, ...mine },
+    ...{ threads: limits.threads, isa: limits.isa, rounds, clock, ...mine },
     ...{ peer: `torch ${peer.version}`, peerMedianUs: other.medianUs, peerSpreadPct: other.spreadPct },
     ratio: median(ours.map((us, i) => (theirs[i] as number) / us)),
     ...{ rate, unit, limit, percentOfLimit: percent },
@@ -138,13 +142,17 @@ async function main(): Promise<void> {
       rounds: { type: "string", default: "9" },
       save: { type: "boolean", default: false },
       dtype: { type: "string" },
+      clock: { type: "string", default: "wall" },
     },
   });
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 5) throw new Error("--rounds must be a whole number of 5 or more");
+  const { clock } = values;
+  if (clock !== "wall" && clock !== "processor") throw new Error("--clock is wall or processor");
   const say = values.json ? console.error : console.log;
   const device = openDevice("cpu");
   const facts = factsOf(device);
+  if (clock === "processor" && facts.threads > 1) throw new Error("--clock processor needs HUNYUAN_NUM_THREADS=1");
   const peer = await Peer.start(process.env.PYTHON || "python3", facts.threads);
   if (typeof peer === "string") {
     say(`bench:peers: nothing to compare with: ${peer}. PYTHON names an interpreter that has PyTorch.`);
@@ -153,7 +161,7 @@ async function main(): Promise<void> {
   }
   const busy = busyWarning(facts.threads);
   if (busy !== undefined) say(busy);
-  const setting: Setting = { device, limits: measureLimits("cpu", facts), peer, rounds };
+  const setting: Setting = { device, limits: measureLimits("cpu", facts), peer, rounds, clock };
   say(describeLimits(setting.limits));
   say(`peer: PyTorch ${peer.version}, ${facts.threads} threads; ratio = their time / ours`);
   if (!values.json) console.log(line(titles));

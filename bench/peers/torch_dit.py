@@ -1,7 +1,7 @@
 """The video transformer in plain PyTorch: one operation after another, as the public implementation has them.
 
-Inference with random weights, for time and memory only. Tokens are [video, text]; all text tokens are real, so that
-attention needs no mask.
+Inference and training steps with random weights, for time and memory only. Tokens are [video, text]; all text tokens are
+real, so that attention needs no mask.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 def modulate(x, shift, scale):
@@ -147,6 +148,11 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(hidden, elementwise_affine=False, eps=1e-6)
         self.final_mod = nn.Sequential(nn.SiLU(), nn.Linear(hidden, 2 * hidden))
         self.final = nn.Linear(hidden, 64)
+        self.recompute = False
+
+    def run(self, block, *inputs):
+        """Recomputed in the backward pass, or not."""
+        return checkpoint(block, *inputs, use_reentrant=False) if self.recompute else block(*inputs)
 
     def forward(self, latents, t, text, pooled, guidance):
         dtype = latents.dtype
@@ -159,22 +165,45 @@ class Transformer(nn.Module):
         for block in self.refiner:
             txt = block(txt, c)
         for block in self.double_blocks:
-            img, txt = block(img, txt, vec, tables)
+            img, txt = self.run(block, img, txt, vec, tables)
         video = img.shape[1]
         x = torch.cat([img, txt], dim=1)
         for block in self.single_blocks:
-            x = block(x, vec, tables)
+            x = self.run(block, x, vec, tables)
         shift, scale = self.final_mod(vec).chunk(2, dim=-1)
         x = self.final(modulate(self.norm(x[:, :video]), shift, scale))
         x = x.unflatten(1, (frames, height // 2, width // 2)).unflatten(4, (16, 1, 2, 2))
         return torch.einsum("nthwcopq->nctohpwq", x).reshape(latents.shape)
 
 
-def dit(task, dtype):
+def made(task, dtype):
+    """The model, and what it takes besides latents."""
     sizes = ("hidden", "heads", "double", "single", "refiner", "textDim", "pooledDim")
-    model = Transformer(*(task[name] for name in sizes)).to(dtype).eval()
-    latents = torch.randn((1, 16, *task["latents"])).to(dtype)
+    model = Transformer(*(task[name] for name in sizes)).to(dtype)
     text = torch.randn((1, task["textTokens"], task["textDim"])).to(dtype)
     pooled = torch.randn((1, task["pooledDim"])).to(dtype)
-    t, guidance = torch.tensor([700.0]), torch.tensor([6000.0])
-    return lambda: model(latents, t, text, pooled, guidance)
+    return model, (torch.tensor([700.0]), text, pooled, torch.tensor([6000.0]))
+
+
+def dit(task, dtype):
+    model, conditions = made(task, dtype)
+    model.eval()
+    latents = torch.randn((1, 16, *task["latents"])).to(dtype)
+    return lambda: model(latents, *conditions)
+
+
+def dit_train(task, dtype):
+    """Flow matching: the mean squared error of the velocity, its gradients, and a step of all parameters."""
+    model, conditions = made(task, dtype)
+    model.recompute = task["checkpoint"]
+    latents, noise = (torch.randn((1, 16, *task["latents"])).to(dtype) for _ in range(2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step():
+        sigma = 0.7
+        predicted = model((1 - sigma) * latents + sigma * noise, *conditions)
+        F.mse_loss(predicted, noise - latents).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

@@ -17,7 +17,8 @@ export type Options<S extends Shape> = z.output<z.ZodObject<{ [K in keyof S]: z.
 /**
  * Gives the command its action.
  *
- * @param shape what its options are when they come from --config; undefined: it takes no such file
+ * @param shape what its options are when they come from --config; undefined: it takes no such file, or one that is
+ * something else
  */
 export function onCall<S extends Shape>(
   command: Command,
@@ -34,11 +35,12 @@ export function onCall<S extends Shape>(
     );
   }
   command.action(async () => {
-    const { json, quiet, config, ...given } = givenOptions(command);
+    const { json, quiet, ...all } = givenOptions(command);
     const out = new Output({ json: json === true, quiet: quiet === true });
     await interruptible(out, async (signal) => {
+      const { config, ...given } = all;
       const file = config === undefined ? undefined : String(config);
-      const options = (shape === undefined ? given : await withConfig(shape, given, file)) as Options<S>;
+      const options = (shape === undefined ? all : await withConfig(shape, given, file)) as Options<S>;
       await run({ out, signal }, options, command.processedArgs);
     });
   });

@@ -24,7 +24,8 @@ export async function withConfig<S extends Shape>(
   >;
 }
 
-async function readJson(file: string): Promise<unknown> {
+/** @throws UsageError for a file that cannot be read, or that holds no JSON */
+export async function readJson(file: string): Promise<unknown> {
   let text: string;
   try {
     text = await readFile(file, "utf8");

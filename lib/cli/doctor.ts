@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import type { Command } from "commander";
 import { hubCacheFolder } from "../io/hub.js";
 import { findVideoBackend } from "../io/media/backend.js";
+import { findDemoModel } from "../pipelines/demo-model.js";
 import { defaultLatentsFolder } from "../pipelines/latents-file.js";
 import { type BackendDescription, describeBackends } from "../runtime/binding.js";
 import { openDevice } from "../runtime/device.js";
@@ -57,6 +58,7 @@ async function examine(): Promise<{ findings: Finding[]; healthy: boolean }> {
     findings.push({ name: "binding", value: `${error.code}: ${error.message}` });
   }
   findings.push({ name: "video", value: await describeVideo() });
+  findings.push({ name: "demo model", value: await describeDemo() });
   findings.push({ name: "models", value: await describeFolder(hubCacheFolder()) });
   findings.push({ name: "latents", value: await describeFolder(defaultLatentsFolder()) });
   return { findings, healthy };
@@ -95,6 +97,15 @@ async function describeVideo(): Promise<string> {
   const found = await findVideoBackend();
   if ("backend" in found) return `mp4 and webm through ${found.backend.description}; gif, webp and png always`;
   return `gif, webp and png; for mp4 and webm: npm install node-av, or install ffmpeg (${found.missing})`;
+}
+
+async function describeDemo(): Promise<string> {
+  try {
+    return await findDemoModel();
+  } catch (error) {
+    if (!isHunyuanError(error)) throw error;
+    return "not in this copy of the package: give --model";
+  }
 }
 
 async function describeFolder(folder: string): Promise<string> {

@@ -9,7 +9,7 @@ import { type Options, onCall, type Session } from "./command.js";
 import { tilingNames } from "./decode.js";
 import { checkFiles, UsageError } from "./errors.js";
 import { showBytes } from "./format.js";
-import { addModelOptions, defined, loadModel, modelOptionsOf, modelShape, noModel } from "./model-options.js";
+import { addModelOptions, defined, loadModel, modelName, modelOptionsOf, modelShape } from "./model-options.js";
 import { numberOf, wholeOf } from "./values.js";
 
 const shape = {
@@ -35,7 +35,7 @@ export function addEncode(command: Command): void {
     .option("-o, --output <file>", "safetensors file for the latents [1, 16, T, H, W]")
     .option("--width <pixels>", "a multiple of 16 (default: the video's own, rounded down)", wholeOf)
     .option("--height <pixels>", "a multiple of 16 (default: the video's own, rounded down)", wholeOf)
-    .option("--fps <number>", "frames per second to read (default: 24)", numberOf)
+    .option("--fps <number>", "frames per second to read (default: the model's own; 24 for the released one)", numberOf)
     .option("--frames <count>", "read at most so many; 4 n + 1 are used (default: all)", wholeOf)
     .addOption(new Option("--tiling <name>", "how encoding is cut into tiles (default: auto)").choices(tilingNames))
     .addHelpText("after", examples);
@@ -45,7 +45,6 @@ export function addEncode(command: Command): void {
 async function encode(session: Session, options: Options<typeof shape>, [video = ""]: readonly (string | undefined)[]) {
   const { out, signal } = session;
   const { output, width, height, fps, tiling, frames: maxFrames } = options;
-  if (options.model === undefined) throw new UsageError(noModel);
   if (output === undefined) throw new UsageError("where to write the latents is not given: -o latents.safetensors");
   await checkFiles([video]);
   await using model = await loadModel(session, { offload: "blocks", ...modelOptionsOf(options) });
@@ -54,7 +53,8 @@ async function encode(session: Session, options: Options<typeof shape>, [video =
   using latents = await model.encodeVideo(video, { ...size, signal });
   out.progress({ stage: "encode", done: 1, total: 1 });
   using ours = scope(() => permute(latents, [0, 2, 3, 4, 1]));
-  await writeLatents(output, ours, { fps: fps ?? 24, settings: {} }, signal);
+  const notes = { fps: fps ?? model.defaults.fps, settings: { model: modelName(options.model) } };
+  await writeLatents(output, ours, notes, signal);
   const { size: bytes } = await stat(output);
   out.result({ path: output, shape: latents.shape, bytes }, [
     `${output}: latents [${latents.shape.join(", ")}], ${showBytes(bytes)}`,

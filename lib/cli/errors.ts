@@ -38,6 +38,10 @@ const advice: readonly (readonly [RegExp, string])[] = [
   [/\{ vaeDtype: "bf16" \} or "f32"/g, "--vae-dtype bf16 or f32"],
   [/\{ latentsFolder \}/g, "--latents FILE"],
   [/set trueCfgScale above 1/g, "set --true-cfg above 1"],
+  [
+    /name a model: a folder, or "owner\/name" on the hub/g,
+    "name a model: --model FOLDER, or --model OWNER/NAME on the hub",
+  ],
 ];
 
 function flagOf(error: HunyuanError): string {

@@ -1,6 +1,7 @@
 /** `hunyuan estimate`: what a request will take, stage by stage, before anything is loaded. */
 import { type Command, Option } from "commander";
 import { z } from "zod";
+import { modelDefaults } from "../models/defaults.js";
 import { ditPresets } from "../models/dit/config.js";
 import { openDit } from "../models/dit/open.js";
 import { findModelParts, requireParts } from "../models/model-folder.js";
@@ -43,10 +44,10 @@ export function addEstimate(command: Command): void {
   command
     .option("-m, --model <folder>", "a model's folder (default: the released model)")
     .addOption(new Option("--variant <name>", "which released model, without --model (default: t2v)").choices(variants))
-    .option("--width <pixels>", "(default: 1280)", wholeOf)
-    .option("--height <pixels>", "(default: 720)", wholeOf)
-    .option("--frames <count>", "(default: 129)", wholeOf)
-    .option("--steps <count>", "(default: 50)", wholeOf)
+    .option("--width <pixels>", "(default: the model's own; 1280 for the released one)", wholeOf)
+    .option("--height <pixels>", "(default: the model's own; 720)", wholeOf)
+    .option("--frames <count>", "(default: the model's own; 129)", wholeOf)
+    .option("--steps <count>", "(default: the model's own; 50)", wholeOf)
     .option("--true-cfg <number>", "(default: 1, none)", numberOf)
     .option("--videos <count>", "(default: 1)", wholeOf)
     .addOption(new Option("--dtype <type>", "(default: bf16)").choices(dtypes))
@@ -73,7 +74,11 @@ async function estimate({ out }: Session, options: Options<typeof shape>): Promi
     numVideos: options.videos,
   });
   const found = estimateRequest(request, model === undefined ? undefined : await modelOf(model));
-  out.result({ ...found, model: model ?? variant ?? "t2v" }, linesOf(found));
+  const released = variant ?? "t2v";
+  out.result({ ...found, model: model ?? released }, [
+    ...linesOf(found),
+    ...(model === undefined ? [`for the released model ${released}; another: --variant NAME, --model FOLDER`] : []),
+  ]);
 }
 
 /** What a folder holds, from the headers of its files. */
@@ -86,7 +91,8 @@ async function modelOf(source: string): Promise<EstimatedModel> {
   requireParts(parts, ["transformer", "vae"]);
   const { config: dit } = await openDit(parts.transformer as string);
   const { config: vae } = await openVae(parts.vae as string);
-  return { dit, vae, text: (await textConfigs(parts)) ?? releasedText };
+  const text = (await textConfigs(parts)) ?? releasedText;
+  return { dit, vae, text, defaults: await modelDefaults(parts.root, dit) };
 }
 
 function linesOf({ stages, peakBytes, flops, tiles }: Estimate): string[] {

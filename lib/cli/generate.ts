@@ -2,6 +2,7 @@
 import { join, parse } from "node:path";
 import { type Command, Option } from "commander";
 import { z } from "zod";
+import { releasedDefaults } from "../models/defaults.js";
 import { checkRequest, type GenerateRequest } from "../pipelines/generate-request.js";
 import type { HunyuanVideo } from "../pipelines/hunyuan-video.js";
 import { type Options, onCall, type Session } from "./command.js";
@@ -9,7 +10,7 @@ import { tilingNames } from "./decode.js";
 import { checkFiles, UsageError } from "./errors.js";
 import { showEvent } from "./events.js";
 import { showDuration } from "./format.js";
-import { addModelOptions, defined, loadModel, modelOptionsOf, modelShape, noModel } from "./model-options.js";
+import { addModelOptions, defined, loadModel, modelOptionsOf, modelShape } from "./model-options.js";
 import { gathered, type LoraChoice, loraOf, numberOf, wholeOf } from "./values.js";
 import { addWritingOptions, checkOutput, describeWritten, type Written, writeVideo, writingShape } from "./writing.js";
 
@@ -45,6 +46,7 @@ const shape = {
 
 const examples = `
 Examples:
+  hunyuan generate "a red circle moves left on a black background" -o clip.mp4
   hunyuan generate --model ./HunyuanVideo "A cat walks on the grass, realistic style." -o cat.mp4
   hunyuan generate -m hunyuanvideo-community/HunyuanVideo "a red kite" --width 960 --height 544 --frames 65 --seed 7 -o kite.mp4
   hunyuan generate -m ./HunyuanVideo-I2V --image cat.png "the cat turns its head" -o turn.mp4
@@ -63,24 +65,28 @@ export function addGenerate(command: Command): void {
   addWritingOptions(command);
   command
     .optionsGroup("Video:")
-    .option("--width <pixels>", "a multiple of 16 (default: 1280)", wholeOf)
-    .option("--height <pixels>", "a multiple of 16 (default: 720)", wholeOf)
-    .option("--frames <count>", "1, 5, 9, … (default: 129); 1 is a picture", wholeOf)
-    .option("--fps <number>", "frames per second (default: 24)", numberOf)
+    .option("--width <pixels>", "a multiple of 16 (default: the model's own; 1280 for the released one)", wholeOf)
+    .option("--height <pixels>", "a multiple of 16 (default: the model's own; 720)", wholeOf)
+    .option("--frames <count>", "1, 5, 9, …; 1 is a picture (default: the model's own; 129)", wholeOf)
+    .option("--fps <number>", "frames per second (default: the model's own; 24)", numberOf)
     .option("--image <file>", "the first frame, for image-to-video models")
     .option("--video <file>", "a video to change")
     .option("--strength <number>", "how much of the given video goes, 0 … 1 (default: 0.8)", numberOf)
     .option("--videos <count>", "several videos, with seeds one after the other (default: 1)", wholeOf)
     .optionsGroup("Sampling:")
-    .option("--steps <count>", "sampling steps (default: 50)", wholeOf)
-    .option("--guidance <number>", "how closely the prompt is followed (default: 6)", numberOf)
+    .option("--steps <count>", "sampling steps (default: the model's own; 50 for the released one)", wholeOf)
+    .option("--guidance <number>", "how closely the prompt is followed (default: the model's own; 6)", numberOf)
     .option(
       "--true-cfg <number>",
       "true classifier-free guidance, which takes twice the time (default: 1, none)",
       numberOf,
     )
-    .option("--negative <text>", "what is not to be seen; with true guidance only")
-    .option("--shift <number>", "moves steps towards noise; more for fewer steps (default: 7)", numberOf)
+    .option("--negative <text>", "what is not to be seen; with true guidance only (default: the model's own)")
+    .option(
+      "--shift <number>",
+      "moves steps towards noise; more for fewer steps (default: the model's own; 7)",
+      numberOf,
+    )
     .addOption(new Option("--schedule <name>", "(default: flow)").choices(["flow", "linear-quadratic"]))
     .option("--seed <number>", "the same seed gives the same video (default: drawn)", wholeOf)
     .addOption(
@@ -99,11 +105,10 @@ async function generate(session: Session, options: Options<typeof shape>, [given
   const { out, signal } = session;
   const prompt = given ?? options.prompt;
   if (prompt === undefined) throw new UsageError('no prompt is given: hunyuan generate "a cat walks on the grass" …');
-  if (options.model === undefined) throw new UsageError(noModel);
   const output = await checkOutput(options, "the video");
   const request = { ...requestOf(options), prompt, numVideos: options.videos ?? 1 };
-  // What can be refused is, before a model is loaded for minutes.
-  checkRequest(request);
+  // What can be refused is, before a model is loaded for minutes. Whose defaults stand for the rest does not matter.
+  checkRequest(request, releasedDefaults);
   await checkFiles([options.image, options.video, ...(options.lora ?? []).map(({ path }) => path)]);
   const started = performance.now();
   await using model = await loadModel(session, modelOptionsOf(options));

@@ -1,7 +1,9 @@
 /** `hunyuan inspect`: what a checkpoint or a model's folder is, from its headers. */
 import type { Command } from "commander";
 import { type FoundMetadata, readMetadata } from "../io/media/index.js";
+import type { ModelDefaults } from "../models/defaults.js";
 import { type CheckpointReport, inspectPath, type ModelReport } from "../models/inspect.js";
+import { findDemoModel } from "../pipelines/demo-model.js";
 import { onCall, type Session } from "./command.js";
 import { exitCodes } from "./errors.js";
 import { showBytes, showCount, table } from "./format.js";
@@ -21,14 +23,19 @@ const shownKeys = 8;
 
 export function addInspect(command: Command): void {
   command
-    .argument("<path>", "a model's folder, a checkpoint's file, index or folder, a LoRA, or a video that was made here")
+    .argument(
+      "[path]",
+      "a model's folder (default: the demo model of the package), a checkpoint's file, index or folder, a LoRA, or a video " +
+        "that was made here",
+    )
     .option("--tensors", "list every tensor with its type and shape")
     .addHelpText("after", examples);
   onCall(command, undefined, inspect);
 }
 
-async function inspect({ out }: Session, options: object, [path = ""]: readonly (string | undefined)[]): Promise<void> {
+async function inspect({ out }: Session, options: object, [given]: readonly (string | undefined)[]): Promise<void> {
   const tensors = "tensors" in options && options.tensors === true;
+  const path = given ?? (await findDemoModel());
   if (mediaFile.test(path)) {
     const metadata = await readMetadata(path);
     out.result({ metadata: metadata ?? null }, [`${path}:`, ...indented(metadataLines(metadata))]);
@@ -63,7 +70,8 @@ function withoutTensors(report: CheckpointReport | ModelReport): object {
   return { ...report, parts: Object.fromEntries(parts) };
 }
 
-function modelLines({ root, layout, parts, others, missing, problems }: ModelReport, tensors: boolean): string[] {
+function modelLines(report: ModelReport, tensors: boolean): string[] {
+  const { root, layout, parts, others, defaults, missing, problems } = report;
   return [
     `${root}: ${layout} layout`,
     ...Object.entries(parts).flatMap(([name, part]) =>
@@ -71,6 +79,7 @@ function modelLines({ root, layout, parts, others, missing, problems }: ModelRep
     ),
     "",
     ...Object.entries(others).map(([name, path]) => `${name}: ${path}`),
+    ...(defaults === undefined ? [] : [`defaults: ${showDefaults(defaults)}`]),
     ...(missing.length > 0 ? [`missing: ${missing.join(", ")}`] : []),
     ...problemLines(problems),
   ];
@@ -110,6 +119,12 @@ function keyLines(what: string, keys: readonly string[]): string[] {
   if (keys.length === 0) return [];
   const more = keys.length > shownKeys ? [`  and ${keys.length - shownKeys} more`] : [];
   return [`${what}:`, ...keys.slice(0, shownKeys).map((key) => `  ${key}`), ...more];
+}
+
+function showDefaults({ width, height, numFrames, fps, ...sampling }: ModelDefaults): string {
+  const { numInferenceSteps: steps, flowShift, guidanceScale } = sampling;
+  const clip = `${width}×${height}, ${numFrames} frames at ${fps} fps`;
+  return `${clip}, ${steps} steps, shift ${flowShift}, guidance ${guidanceScale}`;
 }
 
 const problemLines = (problems: readonly string[]) => problems.map((problem) => `problem: ${problem}`);

@@ -1,12 +1,15 @@
 /** Options of every command that loads a model. */
+
+import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { z } from "zod";
 import { hubCacheFolder } from "../io/hub.js";
+import { demoModelFolder, findDemoModel } from "../pipelines/demo-model.js";
 import { HunyuanVideo } from "../pipelines/hunyuan-video.js";
 import type { LoadEvent, LoadOptions } from "../pipelines/load-options.js";
 import type { Session } from "./command.js";
-import { UsageError } from "./errors.js";
 import { showBytes } from "./format.js";
+import type { Output } from "./output.js";
 import { bytesOf } from "./values.js";
 
 const dtypes = ["f32", "bf16", "f16"] as const;
@@ -38,7 +41,10 @@ export type ModelOptions = {
 export function addModelOptions(command: Command): Command {
   return command
     .optionsGroup("Model:")
-    .option("-m, --model <source>", "folder of a model, or owner/name[@revision] on the Hugging Face hub")
+    .option(
+      "-m, --model <source>",
+      "folder of a model, or owner/name[@revision] on the Hugging Face hub (default: the demo model of the package)",
+    )
     .option("--revision <name>", "branch, tag or commit on the hub (default: main)")
     .option("--transformer <path>", "in place of the model's own")
     .option("--vae <path>", "in place of the model's own")
@@ -63,29 +69,39 @@ export function modelOptionsOf(options: ModelOptions): ModelOptions {
   return Object.fromEntries(own) as ModelOptions;
 }
 
-/** Says how to name a model; there is none in the package. */
-export const noModel =
-  "no model is given: --model FOLDER, or --model hunyuanvideo-community/HunyuanVideo to download one (about 40 GB). " +
-  "No model is built in";
+/** The name under which files know a model. */
+export function modelName(model: string | undefined): string {
+  return basename(resolve(model ?? demoModelFolder()));
+}
 
-/** Loads the model, telling of it. */
+/** Says which model it is when none was named, and how to name one. @throws FILE_ERROR where the package lacks it */
+async function demoModel(out: Output): Promise<string> {
+  const folder = await findDemoModel();
+  out.note(
+    'the demo model of the package, for small clips such as "a red circle moves left on a black background"; another: ' +
+      "--model FOLDER, or --model hunyuanvideo-community/HunyuanVideo to download the released one (about 40 GB)",
+  );
+  return folder;
+}
+
+/** Loads the model, or the demo model where none is named, telling of it. */
 export async function loadModel(
   { out, signal }: Session,
   { model, ...options }: ModelOptions,
   extra: LoadOptions = {},
 ): Promise<HunyuanVideo> {
-  if (model === undefined) throw new UsageError(noModel);
+  const source = model ?? (await demoModel(out));
   let announced = false;
   const onProgress = ({ stage, loadedBytes: done, totalBytes: total, file }: LoadEvent) => {
     const record = { stage: stage === "download" ? stage : "load", part: stage, done, total, unit: "bytes", file };
     if (stage === "download" && !announced) {
       announced = true;
-      out.note(`${model}: ${showBytes(total)} in all, ${showBytes(total - done)} to download to ${hubCacheFolder()}`);
+      out.note(`${source}: ${showBytes(total)} in all, ${showBytes(total - done)} to download to ${hubCacheFolder()}`);
     }
     const named = stage === "download" ? stage : `load ${stage}`;
     out.progress({ stage: named, done, total, unit: "bytes", detail: file }, record);
   };
-  return await HunyuanVideo.load(model, { ...defined(options), ...extra, signal, onProgress });
+  return await HunyuanVideo.load(source, { ...defined(options), ...extra, signal, onProgress });
 }
 
 /** The options without those that are undefined, which an options object of the library does not take. */

@@ -36,6 +36,18 @@ const commands: { readonly [name: string]: Entry } = {
     summary: "write a transformer or an autoencoder as safetensors, with other names or in another type",
     load: async () => (await import("./convert.js")).addConvert,
   },
+  train: {
+    summary: "train a transformer, a LoRA, a student of guidance or an autoencoder as a JSON file says",
+    load: async () => (await import("./train.js")).addTrain,
+  },
+  eval: {
+    summary: "make videos for a list of prompts and score them by their pixels",
+    load: async () => (await import("./eval.js")).addEval,
+  },
+  data: {
+    summary: "look at the clips and captions that a model is to be trained on",
+    load: async () => (await import("./data.js")).addData,
+  },
   doctor: {
     summary: "say what this machine can run, and what to do about what it cannot",
     load: async () => (await import("./doctor.js")).addDoctor,

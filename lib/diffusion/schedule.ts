@@ -2,6 +2,7 @@
  * Noise levels of the sampling steps. σ = 1 is noise and σ = 0 is data; a step goes from one σ to the next. The
  * arithmetic is rounded to f32 where the reference rounds, since the timestep that a model sees depends on it.
  */
+import { shiftSigma, timestepScale } from "../models/dit/flow-matching.js";
 import { checkNumber, invalid } from "../runtime/check.js";
 
 /** N steps: from `sigmas[i]`, where the model is asked at `timesteps[i]`, to `sigmas[i + 1]`. */
@@ -11,9 +12,6 @@ export interface Schedule {
   /** N timesteps, 1000 σ. */
   readonly timesteps: readonly number[];
 }
-
-/** Timesteps run from 0 to this. */
-export const timestepScale = 1000;
 
 const f32 = Math.fround;
 
@@ -25,14 +23,6 @@ function evenlyFalling(count: number): number[] {
   const step = f32(-1 / (count - 1));
   const half = Math.floor(count / 2);
   return Array.from({ length: count }, (_, i) => f32(i < half ? 1 + step * i : -step * (count - 1 - i)));
-}
-
-/**
- * Moves a noise level towards noise: shift · σ / (1 + (shift − 1) · σ), in f32. 1 leaves it as it is; the fewer steps,
- * the larger the shift should be (7 at 50 steps, 17 below 20).
- */
-export function shiftSigma(sigma: number, shift: number): number {
-  return f32(f32(f32(shift) * sigma) / f32(1 + f32(f32(shift - 1) * sigma)));
 }
 
 function scheduleOf(sigmas: readonly number[]): Schedule {

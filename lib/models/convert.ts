@@ -114,8 +114,8 @@ async function planDit(given: Checkpoint, { layout, dtype, ...options }: Convert
   };
 }
 
-/** diffusers' config.json, or the released one: they differ in the class and in one name. */
-function vaeConfigJson(config: VaeConfig, layout: DitLayout): object {
+/** diffusers' config.json, or the released one: they differ in the class and in one name. @internal */
+export function vaeConfigJson(config: VaeConfig, layout: DitLayout): object {
   const released = layout === "tencent";
   const blocks = (down: boolean) =>
     config.blockChannels.map(() => {

@@ -5,12 +5,13 @@ import { isHunyuanError } from "../runtime/errors.js";
 import type { DType } from "../tensor/dtype.js";
 import { type Shape, sizeOf } from "../tensor/shape.js";
 import { type Findings, findingsOf, type LoraReport } from "./checkpoint-findings.js";
+import { type ModelDefaults, modelDefaults } from "./defaults.js";
 import { type Fp8Kind, isFp8Extra } from "./dit/fp8.js";
 import type { DitHintOptions } from "./dit/hints.js";
 import type { DitLayout } from "./dit/naming.js";
 import { describeFamily, familyOf, type ModelPart } from "./families.js";
 import type { KeyReport } from "./key-report.js";
-import { licenceOf } from "./licences.js";
+import { licenceOf, licenceOfCard, type StatedLicence } from "./licences.js";
 import { findModelParts, isModelFolder, type ModelLayout, type ModelPathName } from "./model-folder.js";
 
 export interface DTypeReport {
@@ -55,9 +56,16 @@ export interface ModelReport {
   readonly parts: { readonly [name in ModelPathName]?: CheckpointReport | undefined };
   /** Paths of what has no tensors: tokenizers, the scheduler. */
   readonly others: { readonly [name in ModelPathName]?: string };
+  /** What requests take where they say nothing; undefined where the folder's file of them is wrong. */
+  readonly defaults: ModelDefaults | undefined;
   /** What a prompt needs and is not there. */
   readonly missing: readonly ModelPathName[];
   readonly problems: readonly string[];
+}
+
+interface InspectOptions extends DitHintOptions {
+  /** What the card of the model says that the checkpoint is of. */
+  readonly licence?: StatedLicence | undefined;
 }
 
 /**
@@ -67,7 +75,7 @@ export interface ModelReport {
  * stands in the report
  * @example (await inspectCheckpoint("hunyuan_video_t2v_720p_bf16.safetensors")).layout // "tencent"
  */
-export async function inspectCheckpoint(path: string, options: DitHintOptions = {}): Promise<CheckpointReport> {
+export async function inspectCheckpoint(path: string, options: InspectOptions = {}): Promise<CheckpointReport> {
   const checkpoint = await openCheckpoint(path);
   const keys = [...checkpoint.entries.keys()];
   const family = familyOf(keys);
@@ -76,6 +84,7 @@ export async function inspectCheckpoint(path: string, options: DitHintOptions = 
     throw error;
   });
   const dtypes = countDTypes(checkpoint);
+  const parameters = dtypes.reduce((sum, one) => sum + one.parameters, 0);
   const { missing = [], misshapen = [], unexpected = [] } = found.report ?? {};
   return {
     path: checkpoint.source,
@@ -88,14 +97,14 @@ export async function inspectCheckpoint(path: string, options: DitHintOptions = 
     lora: found.lora,
     format: checkpoint.format,
     files: checkpoint.files,
-    parameters: dtypes.reduce((sum, { parameters }) => sum + parameters, 0),
+    parameters,
     bytes: dtypes.reduce((sum, { bytes }) => sum + bytes, 0),
     dtypes,
     tensors: [...checkpoint.entries.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape })),
     missing,
     unexpected,
     misshapen,
-    licence: licenceOf(family?.part, checkpoint.metadata),
+    licence: licenceOf(family?.part, { metadata: checkpoint.metadata, card: options.licence, parameters }),
     problems: [...(found.problems ?? []), ...problemsOf(found.report, family?.part)],
   };
 }
@@ -137,11 +146,12 @@ export async function inspectModel(path: string, options: DitHintOptions = {}): 
   const found = await findModelParts(path);
   const problems: string[] = [];
   const parts: { [name in ModelPathName]?: CheckpointReport } = {};
+  const licence = await licenceOfCard(found.root);
   for (const name of checkpoints) {
     const at = found[name];
     if (at === undefined) continue;
     try {
-      const report = await inspectCheckpoint(at, options);
+      const report = await inspectCheckpoint(at, { ...options, licence });
       parts[name] = report;
       if (report.part !== name) problems.push(`${at}: expected the ${name}, but ${report.what}`);
       problems.push(...report.problems.map((problem) => `${name}: ${problem}`));
@@ -157,7 +167,13 @@ export async function inspectModel(path: string, options: DitHintOptions = {}): 
     ),
   );
   const missing = needed.filter((name) => found[name] === undefined);
-  return { root: found.root, layout: found.layout, parts, others, missing, problems };
+  const { root, layout } = found;
+  const defaults = await modelDefaults(root, { i2v: undefined, ...parts.transformer?.config }).catch((error) => {
+    if (!isHunyuanError(error)) throw error;
+    problems.push(error.message);
+    return undefined;
+  });
+  return { root, layout, parts, others, defaults, missing, problems };
 }
 
 /**

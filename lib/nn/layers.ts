@@ -1,14 +1,19 @@
 /** The few layers that all models share: an op with its parameters found by name. */
 import { type Conv3dOptions, conv3d } from "../ops/conv3d.js";
-import { type LinearOptions, linear } from "../ops/linear.js";
+import type { LinearOptions } from "../ops/linear.js";
 import { groupNorm, layerNorm } from "../ops/norm.js";
 import type { FloatDType } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { adaptedLinear } from "./adapter.js";
 import type { Params } from "./params.js";
 
-/** x Wᵀ + b with `weight` [N, K], `bias` [N] where there is one, and `weight_scale` where the weight is f8e4m3. */
+/**
+ * x Wᵀ + b with `weight` [N, K], `bias` [N] where there is one, and `weight_scale` where the weight is f8e4m3; and with the
+ * layer's adapter while one is trained.
+ */
 export function dense<D extends FloatDType>(p: Params, x: Tensor<D>, options: LinearOptions<D> = {}): Tensor<D> {
-  return linear(x, p.get("weight"), { bias: p.find("bias"), weightScale: p.find<"f32">("weight_scale"), ...options });
+  const layer = { bias: p.find("bias"), weightScale: p.find<"f32">("weight_scale"), ...options };
+  return adaptedLinear(x, p.get("weight"), layer, p.adapter);
 }
 
 /** LayerNorm over the last axis, with `weight` and `bias` where there are such. */

@@ -5,12 +5,15 @@
 import { HunyuanError } from "../runtime/errors.js";
 import type { DType } from "../tensor/dtype.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { Adapter } from "./adapter.js";
 
 /** Where parameters live: all on the device, or streamed to it block by block. */
 export interface ParamStore {
   /** The tensor, ready to be read by ops queued from now on; undefined when there is none of that name. */
   find(name: string): Tensor | undefined;
   names(): Iterable<string>;
+  /** What learns beside a linear layer ("double_blocks.0.img_attn_qkv"), where the store has such. */
+  adapterOf?(layer: string): Adapter | undefined;
   dispose(): void;
 }
 
@@ -73,6 +76,11 @@ export class Params implements Disposable {
 
   get store(): ParamStore {
     return this.#store;
+  }
+
+  /** What learns beside the linear layer at this path. */
+  get adapter(): Adapter | undefined {
+    return this.#store.adapterOf?.(this.path);
   }
 
   /** The parameters below a path, such as "double_blocks.0.img_mod". */

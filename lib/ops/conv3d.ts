@@ -273,3 +273,18 @@ export function conv3dInto<D extends FloatDType>(
   const attrs = { stride: [1, 1, 1], before, after, padMode: "replicate" } as const;
   withoutRecording(() => runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs, { into: { y: into } }));
 }
+
+/**
+ * The same as a tensor of its own, with a gradient.
+ *
+ * @internal
+ */
+export function conv3dWindow<D extends FloatDType>(
+  x: Tensor<D>,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  { before, after }: TapWindow,
+): Tensor<D> {
+  const attrs = { stride: [1, 1, 1], before, after, padMode: "replicate" } as const;
+  return runOp<{ y: D }>(conv3dOp, { x, weight, bias }, attrs).y;
+}

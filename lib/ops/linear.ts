@@ -175,7 +175,12 @@ export function linear<D extends FloatDType>(x: Tensor<D>, weight: Tensor, optio
   return add(residual, y);
 }
 
-function activated<D extends FloatDType>(y: Tensor<D>, activation: Activation): Tensor<D> {
+/**
+ * The activation by its name.
+ *
+ * @internal
+ */
+export function activated<D extends FloatDType>(y: Tensor<D>, activation: Activation): Tensor<D> {
   if (activation === "none") return y;
   return activation === "silu" ? silu(y) : gelu(y, { approximate: activation === "gelu" ? "tanh" : "none" });
 }

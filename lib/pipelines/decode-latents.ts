@@ -15,7 +15,7 @@ import { type DecodeEvent, Pace } from "./progress.js";
 import { Video } from "./video.js";
 
 export interface DecodeLatentsOptions {
-  /** Frames per second of the video. Default: what the latents' file says, else 24. */
+  /** Frames per second of the video. Default: what the latents' file says, else the model's own. */
   readonly fps?: number;
   /** Default "auto". */
   readonly tiling?: TilingOption;
@@ -32,7 +32,7 @@ export async function decodeStored(
   given: Tensor | string,
   { fps, tiling = "auto", signal, onProgress }: DecodeLatentsOptions,
 ): Promise<Video> {
-  const { device, vae, dtypes } = model;
+  const { device, vae, dtypes, defaults } = model;
   const stored = given instanceof Tensor ? fromTensor(given) : await readLatents(given, device, signal);
   using latents = stored.latents;
   const [batch = 0, , height = 0, width = 0, channels = 0] = latents.shape;
@@ -50,7 +50,7 @@ export async function decodeStored(
     onTile: (step, steps) => onProgress?.({ stage: "decode", video: 0, step, steps, etaMs: pace.eta(step, steps) }),
   });
   const size = { width: width * spatialRatio, height: height * spatialRatio };
-  return new Video(data, size, fps === undefined ? stored.notes : { ...stored.notes, fps });
+  return new Video(data, size, { ...stored.notes, fps: fps ?? stored.notes.fps ?? defaults.fps });
 }
 
 function fromTensor(given: Tensor): StoredLatents {
@@ -59,5 +59,5 @@ function fromTensor(given: Tensor): StoredLatents {
     throw new HunyuanError("SHAPE_MISMATCH", message, { op, argument: "latents", shapes: [given.shape] });
   }
   const latents = scope(() => contiguous(permute(cast(given, "f32"), [0, 2, 3, 4, 1])));
-  return { latents, notes: { fps: 24, settings: {} } };
+  return { latents, notes: { settings: {} } };
 }

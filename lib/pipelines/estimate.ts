@@ -1,5 +1,6 @@
 /** What a request will take, stage by stage, before anything is loaded. */
 import { z } from "zod";
+import { type ModelDefaults, releasedDefaults } from "../models/defaults.js";
 import { type DitConfig, ditPresets } from "../models/dit/config.js";
 import { ditActivationBytes, ditFlops } from "../models/dit/flops.js";
 import { ditSpec } from "../models/dit/spec.js";
@@ -20,13 +21,13 @@ import { checked, latentSize, settingsSchema } from "./request.js";
 import { releasedText, type TextConfigs } from "./text-files.js";
 
 export interface EstimateRequest {
-  /** Pixels. Default 1280. */
+  /** Pixels. Default: the model's own, 1280 for the released one. */
   readonly width?: number;
-  /** Pixels. Default 720. */
+  /** Pixels. Default: the model's own, 720 for the released one. */
   readonly height?: number;
-  /** Default 129. */
+  /** Default: the model's own, 129 for the released one. */
   readonly numFrames?: number;
-  /** Default 50. */
+  /** Default: the model's own, 50 for the released one. */
   readonly numInferenceSteps?: number;
   /** Default 1; for models that take no guidance as an input 6. */
   readonly trueCfgScale?: number;
@@ -77,14 +78,13 @@ export interface EstimatedModel {
   readonly dit: DitConfig;
   readonly vae: VaeConfig;
   readonly text: TextConfigs;
+  readonly defaults: ModelDefaults;
 }
 
 const dtypes = z.enum(["f32", "bf16", "f16"], { error: '"f32", "bf16" or "f16"' });
 const variants = Object.keys(ditPresets) as (keyof typeof ditPresets)[];
 
-const { width, height, numFrames, numInferenceSteps, trueCfgScale, batchedCfg, numVideos } = settingsSchema.shape;
-const schema = z.strictObject({
-  ...{ width, height, numFrames, numInferenceSteps, trueCfgScale, batchedCfg, numVideos },
+const fields = {
   dtype: dtypes.default("bf16"),
   vaeDtype: dtypes.optional(),
   textDtype: dtypes.optional(),
@@ -93,9 +93,16 @@ const schema = z.strictObject({
   memoryLimit: z.number({ error: "a number of bytes > 0" }).positive({ error: "a number of bytes > 0" }).optional(),
   tiling: z.custom<TilingOption>().default("auto"),
   variant: z.enum(variants, { error: variants.map((name) => `"${name}"`).join(", ") }).default("t2v"),
-});
+};
 
-type Checked = z.output<typeof schema>;
+function schemaOf(defaults: ModelDefaults) {
+  const { shape } = settingsSchema(defaults);
+  const { width, height, numFrames, numInferenceSteps, trueCfgScale, batchedCfg, numVideos } = shape;
+  const settings = { width, height, numFrames, numInferenceSteps, trueCfgScale, batchedCfg, numVideos };
+  return z.strictObject({ ...settings, ...fields });
+}
+
+type Checked = z.output<ReturnType<typeof schemaOf>>;
 
 /**
  * Bytes and FLOPs of each stage.
@@ -104,7 +111,7 @@ type Checked = z.output<typeof schema>;
  * @throws INVALID_ARGUMENT; OUT_OF_MEMORY when no tile of the autoencoder fits the limit
  */
 export function estimateRequest(request: EstimateRequest, model?: EstimatedModel): Estimate {
-  const given = checked("estimate", schema, request);
+  const given = checked("estimate", schemaOf(model?.defaults ?? releasedDefaults), request);
   const { dit, vae, text } = model ?? {
     dit: ditPresets[given.variant],
     vae: vaePresets["884-16c-hy"],

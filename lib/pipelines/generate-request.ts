@@ -1,42 +1,46 @@
 /** A request for videos as a user writes it, checked, and what it comes to with a given model. */
 import { z } from "zod";
 import { lastSteps, type Schedule } from "../diffusion/schedule.js";
+import type { ModelDefaults } from "../models/defaults.js";
 import type { DitConfig } from "../models/dit/config.js";
 import { PromptEmbeddings } from "../models/text/embeddings.js";
-import { defaultNegativePrompt, defaultNegativePromptI2v } from "../models/text/templates.js";
 import type { VaeConfig } from "../models/vae/config.js";
 import { type TilingOption, tilingOf } from "../models/vae/tiling.js";
 import { invalid } from "../runtime/check.js";
 import type { ImageInput, VideoInput } from "./pixels.js";
 import { checked, firstSeed, scheduleOf, settingsSchema } from "./request.js";
 
+/** Where a default is the model's own, `model.defaults` has it; the figure here is the released model's. */
 export interface GenerateRequest {
   /** What is to be seen; or what `encodePrompt` gave for it, which stays the caller's. */
   readonly prompt: string | PromptEmbeddings;
-  /** Pixels, a multiple of 16. Default 1280. */
+  /** Pixels, a multiple of 16. Default: the model's own, 1280. */
   readonly width?: number;
-  /** Pixels, a multiple of 16. Default 720. */
+  /** Pixels, a multiple of 16. Default: the model's own, 720. */
   readonly height?: number;
-  /** 4 n + 1; 1 gives an image. Default 129. */
+  /** 4 n + 1; 1 gives an image. Default: the model's own, 129. */
   readonly numFrames?: number;
-  /** Frames per second of the files that are written. Default 24. */
+  /** Frames per second of the files that are written. Default: the model's own, 24. */
   readonly fps?: number;
-  /** Default 50. */
+  /** Default: the model's own, 50. */
   readonly numInferenceSteps?: number;
-  /** How closely the prompt is followed: an input of models that were distilled for it; else `trueCfgScale`. Default 6. */
+  /**
+   * How closely the prompt is followed: an input of models that were distilled for it; else `trueCfgScale`. Default: the
+   * model's own, 6.
+   */
   readonly guidanceScale?: number;
   /**
    * True classifier-free guidance, which asks the model twice a step. Default 1, none; for models that take no guidance
    * as an input, `guidanceScale`.
    */
   readonly trueCfgScale?: number;
-  /** What is not to be seen. Only with true guidance; default: what the released pipeline has. */
+  /** What is not to be seen. Only with true guidance. Default: the model's own; what the released pipeline has. */
   readonly negativePrompt?: string | PromptEmbeddings;
   /** 0 … 1: how far true guidance is brought back to the spread it had without. Default 0. */
   readonly guidanceRescale?: number;
   /** Both forwards of true guidance in one batch: more memory. Default false. */
   readonly batchedCfg?: boolean;
-  /** Moves steps towards noise; the fewer steps, the more. Default 7. */
+  /** Moves steps towards noise; the fewer steps, the more. Default: the model's own, 7. */
   readonly flowShift?: number;
   /** "linear-quadratic" is for few steps, and takes no `flowShift`. Default "flow". */
   readonly schedule?: "flow" | "linear-quadratic";
@@ -68,7 +72,7 @@ const prompt = z.union([z.string(), z.instanceof(PromptEmbeddings)], {
   error: "a string, or what encodePrompt() gave",
 });
 
-const schema = settingsSchema.extend({
+const words = {
   prompt,
   negativePrompt: prompt.optional(),
   image: z.custom<ImageInput>((value) => isGiven(value), { error: "a path, bytes, a picture or a tensor" }).optional(),
@@ -76,20 +80,26 @@ const schema = settingsSchema.extend({
   // What tilings there are, the autoencoder knows.
   tiling: z.custom<TilingOption>((value) => isGiven(value), { error: "a tiling's name or settings" }).default("auto"),
   latentsPath: z.string({ error: "a path" }).min(1, { error: "a path" }).optional(),
-});
+};
+
+const requestSchema = (defaults: ModelDefaults) => settingsSchema(defaults).extend(words);
 
 const isGiven = (value: unknown) =>
   (typeof value === "string" && value !== "") || (typeof value === "object" && value !== null);
 
-export type CheckedRequest = z.output<typeof schema>;
+export type CheckedRequest = z.output<ReturnType<typeof requestSchema>>;
 
 const op = "generate";
 /** How much of a given video goes when nobody says. */
 export const defaultStrength = 0.8;
 
-/** @throws INVALID_ARGUMENT naming the field */
-export function checkRequest(request: GenerateRequest): CheckedRequest {
-  const made = checked(op, schema, request);
+/**
+ * The request with the model's defaults where it says nothing.
+ *
+ * @throws INVALID_ARGUMENT naming the field
+ */
+export function checkRequest(request: GenerateRequest, defaults: ModelDefaults): CheckedRequest {
+  const made = checked(op, requestSchema(defaults), request);
   if (made.schedule === "linear-quadratic" && request.flowShift !== undefined) {
     throw invalid(op, "flowShift", request.flowShift, 'nothing: the schedule "linear-quadratic" has no shift');
   }
@@ -97,6 +107,13 @@ export function checkRequest(request: GenerateRequest): CheckedRequest {
     throw invalid(op, "strength", made.strength, "nothing without a video to change");
   }
   return made;
+}
+
+/** What a model is, as far as a request meets it. */
+export interface PlannedFor {
+  readonly dit: DitConfig;
+  readonly vae: VaeConfig;
+  readonly defaults: ModelDefaults;
 }
 
 /** What a request comes to with a model. */
@@ -118,7 +135,8 @@ export interface Plan {
  *
  * @throws INVALID_ARGUMENT
  */
-export function planRequest(request: CheckedRequest, { guidanceEmbed, i2v }: DitConfig, vae: VaeConfig): Plan {
+export function planRequest(request: CheckedRequest, { dit, vae, defaults }: PlannedFor): Plan {
+  const { guidanceEmbed, i2v } = dit;
   const { guidanceScale, image, video, numFrames, tiling } = request;
   // Found out now, not after hours of sampling.
   if (tiling !== "auto") tilingOf(vae, tiling);
@@ -145,10 +163,7 @@ export function planRequest(request: CheckedRequest, { guidanceEmbed, i2v }: Dit
     count: request.numVideos ?? 1,
     guidance: guidanceEmbed ? guidanceScale : undefined,
     trueCfgScale,
-    negativePrompt:
-      trueCfgScale === 1
-        ? undefined
-        : (request.negativePrompt ?? (i2v === undefined ? defaultNegativePrompt : defaultNegativePromptI2v)),
+    negativePrompt: trueCfgScale === 1 ? undefined : (request.negativePrompt ?? defaults.negativePrompt),
     imageMode: i2v,
   };
 }

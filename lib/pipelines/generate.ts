@@ -1,10 +1,10 @@
 /** A request from words to videos: encode, sample, decode, each stage told of and each to be stopped. */
 import type { ImageLatents } from "../diffusion/conditioning.js";
-import { noised } from "../diffusion/flow-matching.js";
 import { initialNoise, seedsOf } from "../diffusion/noise.js";
 import { imageStart, sample } from "../diffusion/sampler.js";
 import { ditVelocity } from "../diffusion/velocity.js";
 import type { Json } from "../io/media/metadata.js";
+import { noised } from "../models/dit/flow-matching.js";
 import { invalid } from "../runtime/check.js";
 import { HunyuanError, isHunyuanError } from "../runtime/errors.js";
 import { scope } from "../tensor/scope.js";

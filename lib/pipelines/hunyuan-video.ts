@@ -1,5 +1,6 @@
 /** The model as a user holds it: words in, videos out. */
 import { type DownloadProgress, downloadModel } from "../io/hub.js";
+import type { ModelDefaults } from "../models/defaults.js";
 import type { DitConfig } from "../models/dit/config.js";
 import type { PromptEmbeddings } from "../models/text/embeddings.js";
 import type { EncodePromptOptions } from "../models/text/encode.js";
@@ -39,7 +40,7 @@ export interface EncodeVideoOptions {
   /** Pixels, a multiple of 16. Default: the video's own, rounded down. */
   readonly width?: number;
   readonly height?: number;
-  /** Files are read at this rate. Default 24. */
+  /** Files are read at this rate. Default: the model's own, 24 for the released one. */
   readonly fps?: number;
   /** Of these 4 n + 1 are used. Default: all. */
   readonly maxFrames?: number;
@@ -76,12 +77,20 @@ export class HunyuanVideo implements AsyncDisposable {
    * or a repository of the hub, which is downloaded first. An existing path, or anything that starts with `.`, `/` or `~`,
    * is local; else "owner/name" or "owner/name@revision".
    *
+   * Without a source: the demo model that comes with the package, which makes small clips of moving shapes.
+   *
+   * @example
+   * await using demo = await HunyuanVideo.load();
+   * await (await demo.generate({ prompt: "a red circle moves left on a black background" })).save("clip.mp4");
    * @throws CHECKPOINT_INVALID, MODEL_UNSUPPORTED, FILE_ERROR, DOWNLOAD_FAILED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY, ABORTED,
    * INVALID_ARGUMENT; nothing stays in memory then
    */
-  static async load(source: string, options: LoadOptions = {}): Promise<HunyuanVideo> {
-    const given = checkLoadOptions(options);
-    const where = await resolveSource(source);
+  static load(source?: string, options?: LoadOptions): Promise<HunyuanVideo>;
+  static load(options: LoadOptions): Promise<HunyuanVideo>;
+  static async load(first?: string | LoadOptions, second: LoadOptions = {}): Promise<HunyuanVideo> {
+    const onlyOptions = typeof first === "object" && first !== null;
+    const given = checkLoadOptions(onlyOptions ? first : second);
+    const where = await resolveSource(onlyOptions ? undefined : first);
     const folder = where.kind === "folder" ? where.path : await download(where.id, where.revision, given);
     return new HunyuanVideo(await LoadedModel.load(folder, given), given);
   }
@@ -98,7 +107,7 @@ export class HunyuanVideo implements AsyncDisposable {
 
   /** The same with this model, its types and its device's memory limit. */
   estimate(request: Omit<EstimateRequest, "variant"> = {}): Estimate {
-    const { opened, vae, textConfigs, dtypes, offload, keepsTextEncoders, device } = this.#model;
+    const { opened, vae, textConfigs, dtypes, offload, keepsTextEncoders, device, defaults } = this.#model;
     const own = {
       dtype: dtypes.dit,
       vaeDtype: dtypes.vae,
@@ -107,7 +116,7 @@ export class HunyuanVideo implements AsyncDisposable {
       keepTextEncoders: keepsTextEncoders,
       memoryLimit: device.memory().limit,
     };
-    const models = { dit: opened.config, vae: vae.config, text: textConfigs ?? releasedText };
+    const models = { dit: opened.config, vae: vae.config, text: textConfigs ?? releasedText, defaults };
     return estimateRequest({ ...own, ...request }, models);
   }
 
@@ -118,6 +127,14 @@ export class HunyuanVideo implements AsyncDisposable {
   /** What the transformer is. */
   get config(): DitConfig {
     return this.#model.opened.config;
+  }
+
+  /**
+   * What requests to this model take where they say nothing: what its folder states in hunyuan.json, and for the rest the
+   * released model's 1280 × 720 pixels, 129 frames at 24 a second, 50 steps, shift 7 and guidance 6.
+   */
+  get defaults(): ModelDefaults {
+    return this.#model.defaults;
   }
 
   /** What transformer, autoencoder and text encoders compute in. */
@@ -147,7 +164,8 @@ export class HunyuanVideo implements AsyncDisposable {
   generate(request: GenerateRequest, options?: GenerateOptions): Generation<Video | Video[]>;
   generate(request: GenerateRequest, { signal, onProgress }: GenerateOptions = {}): Generation<Video | Video[]> {
     return new Generation(async (tell) => {
-      const plan = planRequest(checkRequest(request), this.config, this.#model.vae.config);
+      const { opened, vae, defaults } = this.#model;
+      const plan = planRequest(checkRequest(request, defaults), { dit: opened.config, vae: vae.config, defaults });
       const emit: OnProgress = (event) => {
         tell(event);
         onProgress?.(event);
@@ -185,7 +203,7 @@ export class HunyuanVideo implements AsyncDisposable {
    * @throws INVALID_ARGUMENT, MEDIA_INVALID, DECODER_MISSING, FILE_ERROR, OUT_OF_MEMORY, NOT_FINITE, ABORTED
    */
   async encodeVideo(video: VideoInput, options: EncodeVideoOptions = {}): Promise<Tensor<"f32">> {
-    const { fps = 24, maxFrames = Number.MAX_SAFE_INTEGER, tiling = "auto" } = options;
+    const { fps = this.defaults.fps, maxFrames = Number.MAX_SAFE_INTEGER, tiling = "auto" } = options;
     return await this.#inTurn("encodeVideo", options.signal, async (signal) => {
       const { device } = this.#model;
       const size = await videoSize("encodeVideo", video, options);

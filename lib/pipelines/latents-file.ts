@@ -93,7 +93,19 @@ export async function removeLatents(path: string): Promise<void> {
 export interface StoredLatents {
   /** [B, T, H, W, C] in f32; the caller's. */
   readonly latents: Tensor<"f32">;
-  readonly notes: VideoNotes;
+  readonly notes: StoredNotes;
+}
+
+/** Files of others do not say how fast their frames are. */
+export type StoredNotes = Omit<VideoNotes, "fps"> & { readonly fps?: number | undefined };
+
+/**
+ * What a file of latents says of its video.
+ *
+ * @throws FILE_ERROR, CHECKPOINT_INVALID
+ */
+export async function readNotes(path: string): Promise<StoredNotes> {
+  return notesOf(await openCheckpoint(path));
 }
 
 /**
@@ -125,7 +137,7 @@ export async function readLatents(path: string, device: Device, signal?: AbortSi
 }
 
 /** Anybody's text, so whatever does not fit is left out. */
-function notesOf({ metadata }: Checkpoint): VideoNotes {
+function notesOf({ metadata }: Checkpoint): StoredNotes {
   let found: { readonly [key: string]: unknown } = {};
   try {
     const json: unknown = JSON.parse(metadata.get("notes") ?? "{}");
@@ -139,7 +151,7 @@ function notesOf({ metadata }: Checkpoint): VideoNotes {
     prompt: typeof prompt === "string" ? prompt : undefined,
     negativePrompt: typeof negativePrompt === "string" ? negativePrompt : undefined,
     seed: typeof seed === "number" ? seed : undefined,
-    fps: typeof fps === "number" && fps > 0 ? fps : 24,
+    fps: typeof fps === "number" && fps > 0 ? fps : undefined,
     settings: isObject ? { ...settings } : {},
   };
 }

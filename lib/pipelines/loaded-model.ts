@@ -1,4 +1,5 @@
 /** The parts of a model in memory: transformer and autoencoder always, text encoders while a prompt is encoded. */
+import { type ModelDefaults, modelDefaults } from "../models/defaults.js";
 import { HunyuanDit } from "../models/dit/model.js";
 import { type OpenedDit, openDit } from "../models/dit/open.js";
 import { findModelParts, type ModelParts, requireParts } from "../models/model-folder.js";
@@ -21,6 +22,15 @@ export const textBlock = ({ name }: ParameterSpec) => /^(text_model\.encoder\.)?
 const streamedText: TextParamsLoader = (device, checkpoint, { specs, naming, keep }, options) =>
   streamParams(device, checkpoint, specs, naming, { ...options, keep, groupOf: textBlock });
 
+/** What the files are, before anything of them is read. */
+interface Found {
+  readonly parts: ModelParts;
+  readonly opened: OpenedDit;
+  readonly vae: OpenedVae;
+  readonly text: TextConfigs | undefined;
+  readonly defaults: ModelDefaults;
+}
+
 export class LoadedModel implements AsyncDisposable {
   readonly device: Device;
   readonly parts: ModelParts;
@@ -29,6 +39,8 @@ export class LoadedModel implements AsyncDisposable {
   readonly vae: CausalVae;
   /** What the text encoders are, where the model has them. */
   readonly textConfigs: TextConfigs | undefined;
+  /** What requests take where they say nothing. */
+  readonly defaults: ModelDefaults;
   readonly dtypes: { readonly dit: ComputeDType; readonly vae: ComputeDType; readonly text: ComputeDType };
   readonly #options: CheckedLoadOptions;
   readonly #params: readonly Params[];
@@ -37,11 +49,8 @@ export class LoadedModel implements AsyncDisposable {
 
   private constructor(
     device: Device,
-    parts: ModelParts,
-    opened: OpenedDit,
+    { parts, opened, vae, text, defaults }: Found,
     params: { readonly dit: Params; readonly vae: Params },
-    vae: OpenedVae,
-    text: TextConfigs | undefined,
     options: CheckedLoadOptions,
   ) {
     this.device = device;
@@ -50,6 +59,7 @@ export class LoadedModel implements AsyncDisposable {
     this.dit = new HunyuanDit(opened.config, params.dit);
     this.vae = new CausalVae(vae.config, params.vae);
     this.textConfigs = text;
+    this.defaults = defaults;
     const { dtype } = options;
     this.dtypes = { dit: dtype, vae: options.vaeDtype ?? dtype, text: options.textDtype ?? dtype };
     this.#options = options;
@@ -63,22 +73,17 @@ export class LoadedModel implements AsyncDisposable {
    * @throws CHECKPOINT_INVALID, MODEL_UNSUPPORTED, FILE_ERROR, OUT_OF_MEMORY, DEVICE_UNAVAILABLE, ABORTED; nothing stays
    */
   static async load(folder: string, options: CheckedLoadOptions): Promise<LoadedModel> {
-    const parts = await findModelParts(folder, options);
-    requireParts(parts, ["transformer", "vae"]);
-    const { i2v, ropeAxes, scaleMap } = options;
-    const opened = await openDit(parts.transformer as string, { i2v, ropeAxes, scaleMap });
-    const openedVae = await openVae(parts.vae as string);
-    const text = await textConfigs(parts);
+    const found = await findParts(folder, options);
     const { device: named, memoryLimit } = options;
     const device =
       named instanceof Device ? named : openDevice(named, memoryLimit === undefined ? {} : { memoryLimit });
     const loaded: Params[] = [];
     try {
-      const vae = await loadVae(device, openedVae, options);
+      const vae = await loadVae(device, found.vae, options);
       loaded.push(vae);
-      const dit = await loadDit(device, opened, options);
+      const dit = await loadDit(device, found.opened, options);
       loaded.push(dit);
-      return new LoadedModel(device, parts, opened, { dit, vae }, openedVae, text, options);
+      return new LoadedModel(device, found, { dit, vae }, options);
     } catch (error) {
       for (const params of loaded) params.dispose();
       if (!(named instanceof Device)) await device.dispose();
@@ -127,6 +132,16 @@ export class LoadedModel implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+async function findParts(folder: string, options: CheckedLoadOptions): Promise<Found> {
+  const parts = await findModelParts(folder, options);
+  requireParts(parts, ["transformer", "vae"]);
+  const { i2v, ropeAxes, scaleMap } = options;
+  const opened = await openDit(parts.transformer as string, { i2v, ropeAxes, scaleMap });
+  const vae = await openVae(parts.vae as string);
+  const text = await textConfigs(parts);
+  return { parts, opened, vae, text, defaults: await modelDefaults(parts.root, opened.config) };
 }
 
 function loadVae(device: Device, opened: OpenedVae, options: CheckedLoadOptions): Promise<Params> {

@@ -1,36 +1,18 @@
-/** What a request for a video may say, its defaults, and the checks before any work is done. */
+/** What a request for a video may say, and the checks before any work is done. */
 import { z } from "zod";
 import { customSchedule, flowSchedule, linearQuadraticSchedule, type Schedule } from "../diffusion/schedule.js";
+import { defaultedFields, type ModelDefaults, whole } from "../models/defaults.js";
 import { invalid } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
 
-const whole = (min: number, what = `a whole number ≥ ${min}`) => z.int({ error: what }).min(min, { error: what });
 const number = (what: string) => z.number({ error: what });
-
-/** Latents are 8 × 8 pixels and the transformer's patches 2 × 2 latents. */
-const side = whole(16, "a multiple of 16, at least 16").multipleOf(16, { error: "a multiple of 16, at least 16" });
-/** The first frame stands alone; every 4 more make a latent frame. */
-const frames = "4 n + 1: 1 for an image, 5, 9, …, 129";
-const atLeast0 = "a number ≥ 0";
 const share = "a number in 0 … 1";
 
 /** Messages say only what was expected; what was seen is put before it. */
-export const settingsSchema = z.strictObject({
-  width: side.default(1280),
-  height: side.default(720),
-  numFrames: whole(1, frames)
-    .refine((n) => n % 4 === 1, { error: frames })
-    .default(129),
-  fps: number("a number in 1 … 240")
-    .min(1, { error: "a number in 1 … 240" })
-    .max(240, { error: "a number in 1 … 240" })
-    .default(24),
-  numInferenceSteps: whole(1).default(50),
-  guidanceScale: number(atLeast0).min(0, { error: atLeast0 }).default(6),
+const fields = {
   trueCfgScale: number("a number ≥ 1").min(1, { error: "a number ≥ 1" }).optional(),
   guidanceRescale: number(share).min(0, { error: share }).max(1, { error: share }).default(0),
   batchedCfg: z.boolean({ error: "true or false" }).default(false),
-  flowShift: number("a number > 0").positive({ error: "a number > 0" }).default(7),
   schedule: z.enum(["flow", "linear-quadratic"], { error: '"flow" or "linear-quadratic"' }).default("flow"),
   sigmas: z.array(number("falling numbers in 0 … 1"), { error: "falling numbers in 0 … 1" }).optional(),
   seed: whole(0).optional(),
@@ -42,10 +24,13 @@ export const settingsSchema = z.strictObject({
     .max(1, { error: "a number in 0 … 1, above 0" })
     .optional(),
   preview: z.boolean({ error: "true or false" }).default(false),
-});
+};
+
+/** What a request for a model with these defaults may say besides words and pictures. */
+export const settingsSchema = (defaults: ModelDefaults) => z.strictObject({ ...defaultedFields(defaults), ...fields });
 
 /** A request's numbers and choices, with defaults in their places. */
-export type Settings = z.output<typeof settingsSchema>;
+export type Settings = z.output<ReturnType<typeof settingsSchema>>;
 
 /** Seeds that are drawn when none is given, as the released pipeline draws them. */
 const drawnSeeds = 1_000_001;

@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { invalid } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
+import { findDemoModel } from "./demo-model.js";
 
 export type ModelSource =
   | { readonly kind: "folder"; readonly path: string }
@@ -16,13 +17,15 @@ const looksLocal = (source: string) => /^([./~\\]|[A-Za-z]:[\\/])/.test(source);
 
 /**
  * An existing path, or anything that starts with `.`, `/` or `~`, is local; `owner/name` or `owner/name@revision` is on
- * the hub.
+ * the hub; undefined is the demo model of the package.
  *
- * @throws FILE_ERROR for a local path where nothing is; INVALID_ARGUMENT for what is neither
+ * @throws FILE_ERROR for a local path where nothing is, and for a package without the demo model; INVALID_ARGUMENT for what
+ * is neither
  * @example await resolveSource("hunyuanvideo-community/HunyuanVideo@main")
  */
 export async function resolveSource(source: unknown): Promise<ModelSource> {
   const op = "HunyuanVideo.load";
+  if (source === undefined) return { kind: "folder", path: await findDemoModel() };
   const expected = 'a folder, or "owner/name" of a repository on the hub, with "@revision" if need be';
   if (typeof source !== "string" || source === "") throw invalid(op, "source", source, expected);
   const path = resolve(/^~(?=$|[/\\])/.test(source) ? join(homedir(), source.slice(1)) : source);

@@ -20,6 +20,7 @@ const IO = "io";
 const ENTRIES = new Map([
   ["lib/index.ts", "pipelines"],
   ["lib/tensor.ts", "autograd"],
+  ["lib/train.ts", "pipelines"],
 ]);
 
 const floorOf = (layer) => LIB_FLOORS.findIndex((floor) => floor.includes(layer));

@@ -41,7 +41,7 @@ const mistakes: readonly (readonly [args: readonly string[], message: RegExp])[]
   [[], /Usage: hunyuan/],
   [["paint"], /unknown command 'paint'/],
   [["generate"], /no prompt is given/],
-  [["generate", "a cat"], /no model is given: --model FOLDER.*No model is built in/],
+  [["generate", "a cat"], /where to write the video is not given/],
   [["generate", "a cat", "-m", folder], /where to write the video is not given: -o out\.mp4/],
   [["generate", "a cat", "-m", folder, "-o", "/nowhere/a.gif"], /there is no folder \/nowhere/],
   [
@@ -55,7 +55,7 @@ const mistakes: readonly (readonly [args: readonly string[], message: RegExp])[]
   [["generate", "a cat", "--memory-limit", "lots"], /such as "12GiB"/],
   [["generate", "a cat", "--unknown"], /unknown option '--unknown'/],
   [["decode"], /missing required argument 'latents'/],
-  [["decode", "x.safetensors"], /no model is given/],
+  [["decode", "x.safetensors"], /there is no file x\.safetensors/],
   [["encode", "x.mp4", "-m", folder], /where to write the latents/],
   [["convert", "x.pt"], /where to write is not given/],
   [["estimate", "-m", "owner/name"], /no such folder.*--variant/],

@@ -5,17 +5,17 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { clipSpec } from "../../lib/models/text/clip.js";
-import { type ClipConfig, clipConfigOfHf, clipLarge } from "../../lib/models/text/clip-config.js";
+import { type ClipConfig, clipConfigOfHf, clipLarge, hfClipConfig } from "../../lib/models/text/clip-config.js";
 import { estimateClip, estimateLlama } from "../../lib/models/text/estimate.js";
 import { Llama, llamaSpec } from "../../lib/models/text/llama.js";
-import { type LlamaConfig, llamaConfigOfHf, llavaLlama3 } from "../../lib/models/text/llama-config.js";
+import { hfLlamaConfig, type LlamaConfig, llamaConfigOfHf, llavaLlama3 } from "../../lib/models/text/llama-config.js";
 import { detectClip, detectLlama, loadClip, loadLlama } from "../../lib/models/text/load.js";
 import { paramsFromTensors } from "../../lib/nn/load.js";
 import { cast, isHunyuanError, mul, openDevice, type Tensor, tensor } from "../../lib/tensor.js";
 import { type FileTensor, writeSafetensors } from "../support/checkpoint-files.js";
 import { checkpointOf, f32Bytes } from "../support/dit-files.js";
 import { refusal, rejection } from "../support/refusal.js";
-import { clipJson, llamaJson, textValues, tinyClip, tinyLlama } from "../support/tiny-text.js";
+import { textValues, tinyClip, tinyLlama } from "../support/tiny-text.js";
 
 const folder = mkdtempSync(join(tmpdir(), "hunyuan-text-"));
 const device = openDevice("cpu");
@@ -89,7 +89,7 @@ async function clipOutput(path: string): Promise<number[]> {
 }
 
 test("Llama under every publisher's names, with a config.json and by shapes alone", async () => {
-  const config = { ...llamaJson(plainLlama), num_hidden_layers: 4 };
+  const config = { ...hfLlamaConfig(plainLlama), num_hidden_layers: 4 };
   const want = await llamaOutput(write(llamaFile(plainLlama, ""), config));
   assert.is(want.length, 7 * plainLlama.hiddenSize);
   for (const prefix of ["", "model.", "language_model.model.", "model.language_model."]) {
@@ -103,12 +103,12 @@ test("Llama under every publisher's names, with a config.json and by shapes alon
 });
 
 test("CLIP under every publisher's names, with a config.json and by shapes alone", async () => {
-  const want = await clipOutput(write(clipFile(plainClip, "text_model."), clipJson(plainClip)));
+  const want = await clipOutput(write(clipFile(plainClip, "text_model."), hfClipConfig(plainClip)));
   assert.is(want.length, plainClip.hiddenSize);
   for (const prefix of ["text_model.", "transformer.text_model.", "text_encoders.clip_l.transformer.text_model."]) {
     assert.equal(await clipOutput(write(clipFile(plainClip, prefix))), want, prefix);
   }
-  const whole = { model_type: "clip", text_config: clipJson(plainClip), vision_config: { hidden_size: 1 } };
+  const whole = { model_type: "clip", text_config: hfClipConfig(plainClip), vision_config: { hidden_size: 1 } };
   assert.equal(await clipOutput(write(clipFile(plainClip, "text_model."), whole)), want);
 });
 
@@ -137,7 +137,7 @@ test("weights in f8e4m3 stay so, with the scale under either name or none", asyn
       dequantised.set(name, mul(wide, scale));
       exact.dispose();
     }
-    const config = { ...llamaJson(plainLlama), num_hidden_layers: 4 };
+    const config = { ...hfLlamaConfig(plainLlama), num_hidden_layers: 4 };
     using llama = await loadLlama(write(stored, config), device, { dtype: "f32" });
     assert.is(llama.params.get("layers.1.mlp.up_proj.weight").dtype, "f8e4m3");
     assert.is(llama.params.get("layers.1.input_layernorm.weight").dtype, "f32");
@@ -174,7 +174,7 @@ test("what is no text encoder, or not this one, is refused", async () => {
     assert.match(error.message, "/nowhere/model.safetensors: holds no ");
   }
   // A config.json of other sizes than the tensors.
-  const wider = { ...llamaJson(plainLlama), hidden_size: 64 };
+  const wider = { ...hfLlamaConfig(plainLlama), hidden_size: 64 };
   const misfit = await rejection(loadLlama(write(llamaFile(plainLlama, ""), wider), device));
   assert.is(misfit.code, "CHECKPOINT_INVALID");
   const without = llamaFile(plainLlama, "").filter(({ name }) => name !== "layers.1.mlp.up_proj.weight");
@@ -237,7 +237,7 @@ test("config.json: what is left out has Hugging Face's defaults, and what cannot
     "a/config.json: hidden_size",
   );
 
-  const large = { ...clipJson(clipLarge), eos_token_id: 2 };
+  const large = { ...hfClipConfig(clipLarge), eos_token_id: 2 };
   assert.equal(clipConfigOfHf(large), clipLarge);
   assert.is(refusal(() => clipConfigOfHf({ ...large, hidden_act: "relu" })).code, "MODEL_UNSUPPORTED");
   assert.is(refusal(() => clipConfigOfHf({ ...large, num_attention_heads: 5 })).code, "MODEL_UNSUPPORTED");

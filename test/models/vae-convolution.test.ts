@@ -11,6 +11,7 @@ import {
   grad,
   groupNorm,
   isHunyuanError,
+  mul,
   openDevice,
   randn,
   requiresGrad,
@@ -104,7 +105,7 @@ for (const dtype of dtypes) {
     ] as const) {
       using x = randn([2, 1, 5, 6, 3], { seed: 3, dtype, device });
       const [got, want] = scope(() => [
-        causalConvolution(plain, p, x, stride),
+        causalConvolution(p, x, stride),
         conv3d(x, p.get("weight"), { bias: p.find("bias"), stride }),
       ]);
       const distance = await far(got as Tensor, want as Tensor);
@@ -132,17 +133,44 @@ test("a strided view goes in as it is", async () => {
   want?.dispose();
 });
 
-test("recorded, they are the plain ones", async () => {
+test("gradients are those of the plain ones", async () => {
   using p = layer(4, 3, "f64");
-  using x = requiresGrad(randn([1, 3, 4, 4, 3], { seed: 5, dtype: "f64", device }));
-  const weight = requiresGrad(p.get<"f64">("weight"));
-  const gradients = (make: () => Tensor<"f64">) => scope(() => grad(sum(make()), [x, weight]));
-  const got = gradients(() => upsampledConvolution({ recorded: true }, p, x, [2, 2, 2]));
-  const want = gradients(() => conv3d(upsampleNearest(x, [2, 2, 2]), weight, { bias: p.find("bias") }));
-  for (const [i, one] of got.entries()) {
-    assert.is(await far(one as Tensor, want[i] as Tensor), 0);
-    one?.dispose();
-    want[i]?.dispose();
+  const [weight, bias] = [requiresGrad(p.get<"f64">("weight")), requiresGrad(p.get<"f64">("bias"))];
+  for (const [b, t, h, w] of clips) {
+    using x = requiresGrad(randn([b, t, h, w, 3], { seed: 5, dtype: "f64", device }));
+    const compare = async (what: string, made: () => Tensor<"f64">, plainly: () => Tensor<"f64">) => {
+      const [got, want] = [made, plainly].map((make) =>
+        scope(() => {
+          const y = make();
+          return grad(sum(mul(y, randn(y.shape, { seed: 6, dtype: "f64", device }))), [x, weight, bias]);
+        }),
+      );
+      for (const [i, one] of (got ?? []).entries()) {
+        const other = want?.[i] as Tensor;
+        const distance = await far(one as Tensor, other);
+        assert.ok(distance <= 1e-12, `${what} [${b}, ${t}, ${h}, ${w}], ${i}: ${distance}`);
+        one?.dispose();
+        other.dispose();
+      }
+    };
+    for (const factors of factorList) {
+      const enlarged = () => upsampleNearest(x, factors);
+      await compare(
+        `× ${factors}`,
+        () => upsampledConvolution({ recorded: true }, p, x, factors),
+        () => conv3d(enlarged(), weight, { bias }),
+      );
+    }
+    for (const stride of [
+      [1, 1, 1],
+      [2, 2, 2],
+    ] as const) {
+      await compare(
+        `stride ${stride}`,
+        () => causalConvolution(p, x, stride),
+        () => conv3d(x, weight, { bias, stride }),
+      );
+    }
   }
 });
 

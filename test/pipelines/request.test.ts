@@ -1,12 +1,13 @@
 /** Checks of requests, their defaults, the order of requests to one model, and the stream of events. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { releasedDefaults } from "../../lib/models/defaults.js";
 import { type GenerateEvent, Generation, type OnProgress, Pace } from "../../lib/pipelines/progress.js";
 import { checked, firstSeed, latentSize, scheduleOf, settingsSchema } from "../../lib/pipelines/request.js";
 import { RequestQueue } from "../../lib/pipelines/request-queue.js";
 import { refusal, rejection } from "../support/refusal.js";
 
-const settings = (value: unknown) => checked("generate", settingsSchema, value);
+const settings = (value: unknown) => checked("generate", settingsSchema(releasedDefaults), value);
 
 test("defaults are the released pipeline's", () => {
   const { width, height, numFrames, fps, numInferenceSteps, guidanceScale, flowShift } = settings({});

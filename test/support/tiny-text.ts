@@ -3,9 +3,9 @@ import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { clipSpec } from "../../lib/models/text/clip.js";
-import { type ClipConfig, clipLarge } from "../../lib/models/text/clip-config.js";
+import { type ClipConfig, clipLarge, hfClipConfig } from "../../lib/models/text/clip-config.js";
 import { llamaSpec } from "../../lib/models/text/llama.js";
-import { type LlamaConfig, llavaLlama3 } from "../../lib/models/text/llama-config.js";
+import { hfLlamaConfig, type LlamaConfig, llavaLlama3 } from "../../lib/models/text/llama-config.js";
 import { type ParameterSpec, releasedNaming } from "../../lib/nn/spec.js";
 import { sizeOf } from "../../lib/tensor/shape.js";
 import { writeSafetensors } from "./checkpoint-files.js";
@@ -49,40 +49,6 @@ export function textValues(specs: readonly ParameterSpec[], seed: number): Value
   );
 }
 
-/** config.json as Hugging Face writes it. */
-export function llamaJson(config: LlamaConfig): { readonly [key: string]: unknown } {
-  return {
-    model_type: "llama",
-    hidden_size: config.hiddenSize,
-    num_hidden_layers: config.numLayers,
-    num_attention_heads: config.numHeads,
-    num_key_value_heads: config.numKvHeads,
-    head_dim: config.headDim,
-    intermediate_size: config.mlpSize,
-    vocab_size: config.vocabSize,
-    rms_norm_eps: config.rmsNormEps,
-    rope_theta: config.ropeTheta,
-    rope_scaling: null,
-    hidden_act: "silu",
-  };
-}
-
-/** config.json as Hugging Face writes it. */
-export function clipJson(config: ClipConfig): { readonly [key: string]: unknown } {
-  return {
-    model_type: "clip_text_model",
-    hidden_size: config.hiddenSize,
-    num_hidden_layers: config.numLayers,
-    num_attention_heads: config.numHeads,
-    intermediate_size: config.mlpSize,
-    vocab_size: config.vocabSize,
-    max_position_embeddings: config.maxLength,
-    hidden_act: config.activation,
-    layer_norm_eps: config.layerNormEps,
-    eos_token_id: config.eosTokenId,
-  };
-}
-
 function writeEncoder(folder: string, specs: readonly ParameterSpec[], seed: number, config: unknown): void {
   mkdirSync(folder, { recursive: true });
   const tensors = tensorsIn(releasedNaming, specs, { dtype: () => "f32", values: textValues(specs, seed) });
@@ -103,8 +69,8 @@ function copyTokenizer(name: string, folder: string): void {
  * @returns the widths that the model's transformer must have
  */
 export function writeTinyTextEncoders(folder: string): { readonly textDim: number; readonly pooledDim: number } {
-  writeEncoder(join(folder, "text_encoder"), llamaSpec(tinyLlama), 1000, llamaJson(tinyLlama));
-  writeEncoder(join(folder, "text_encoder_2"), clipSpec(tinyClip), 2000, clipJson(tinyClip));
+  writeEncoder(join(folder, "text_encoder"), llamaSpec(tinyLlama), 1000, hfLlamaConfig(tinyLlama));
+  writeEncoder(join(folder, "text_encoder_2"), clipSpec(tinyClip), 2000, hfClipConfig(tinyClip));
   copyTokenizer("llama", join(folder, "tokenizer"));
   copyTokenizer("clip", join(folder, "tokenizer_2"));
   return { textDim: tinyLlama.hiddenSize, pooledDim: tinyClip.hiddenSize };

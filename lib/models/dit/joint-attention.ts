@@ -120,6 +120,8 @@ function emptyJoint<D extends FloatDType>(runs: readonly Run<D>[]): Tensor<D> {
 function isRecorded(runs: readonly Run<FloatDType>[]): boolean {
   if (recordingOff()) return false;
   return runs.some(({ tokens, toQkv, qNorm, kNorm }) =>
-    [tokens, toQkv.weight, toQkv.bias, qNorm, kNorm].some((tensor) => tensor?.requiresGrad),
+    [tokens, toQkv.weight, toQkv.bias, toQkv.adapter?.down, toQkv.adapter?.up, qNorm, kNorm].some(
+      (tensor) => tensor?.requiresGrad,
+    ),
   );
 }

@@ -19,9 +19,11 @@ import type { FloatDType } from "../../tensor/dtype.js";
 import { scope } from "../../tensor/scope.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import { doubleBlock, finalLayer, type Part, singleBlock } from "./blocks.js";
+import { type Block, checkpointed } from "./checkpointed.js";
 import { checkDitConfig, type DitConfig } from "./config.js";
 import { embedNumber, embedPatches, embedPooled } from "./embed.js";
 import { checkDitInput, type DitInput } from "./input.js";
+import type { AttentionLayout } from "./joint-attention.js";
 import { type Probe, showJoined } from "./probe.js";
 import { refineText } from "./refiner.js";
 import { type Conditions, firstTokens, replaced, segmentEnds, videoParts, withTextJoined } from "./sequence.js";
@@ -30,6 +32,11 @@ export type { DitInput } from "./input.js";
 export type { Probe } from "./probe.js";
 
 export interface DitOptions {
+  /**
+   * Records each block for gradients as one step that is computed again in the backward pass: what lies between blocks is
+   * all that is kept. For training; default false.
+   */
+  readonly checkpoint?: boolean | undefined;
   /** Sees intermediates, under the conformance cases' names. */
   readonly probe?: Probe | undefined;
   /**
@@ -72,7 +79,8 @@ export class HunyuanDit {
    */
   forward<D extends FloatDType>(input: DitInput<D>, options: DitOptions = {}): Tensor<D> {
     checkDitInput(this.config, input);
-    const { probe, onBlock } = options;
+    const { probe, onBlock, checkpoint = false } = options;
+    const run = checkpoint ? checkpointed : atOnce;
     const { config, params: p } = this;
     const { latents, textLengths } = input;
     const [, t = 0, h = 0, w = 0] = latents.shape;
@@ -88,7 +96,10 @@ export class HunyuanDit {
       let parts = this.#embed(input, cond, rope, options);
       for (let i = 0; i < config.numDoubleBlocks; i++) {
         const block = p.at(`double_blocks.${i}`);
-        parts = advanced(parts, doubleBlock(block, parts, layout, probe));
+        parts = advanced(
+          parts,
+          run((given, how) => doubleBlock(block, given, how, probe), parts, layout),
+        );
         const streams = parts.map(({ x }) => x);
         onBlock?.(block.path, streams);
         showJoined(probe, `${block.path}.img`, streams.slice(0, -1));
@@ -97,7 +108,10 @@ export class HunyuanDit {
       parts = withTextJoined(parts);
       for (let i = 0; i < config.numSingleBlocks; i++) {
         const block = p.at(`single_blocks.${i}`);
-        parts = advanced(parts, singleBlock(block, parts, layout, probe));
+        parts = advanced(
+          parts,
+          run((given, how) => singleBlock(block, given, how, probe), parts, layout),
+        );
         const tokens = parts.map(({ x }) => x);
         onBlock?.(block.path, tokens);
         showJoined(probe, block.path, tokens);
@@ -153,6 +167,14 @@ export class HunyuanDit {
       return [...videoParts(img, cond, rope, (h * w) / 4), { stream: "txt", x: txt, cond: cond.all }];
     });
   }
+}
+
+function atOnce<D extends FloatDType>(
+  block: Block<D>,
+  parts: readonly Part<D>[],
+  layout: AttentionLayout,
+): Tensor<D>[] {
+  return block(parts, layout);
 }
 
 /** The parts after a block; the tokens before it make room. */

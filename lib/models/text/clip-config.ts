@@ -76,6 +76,23 @@ export function clipConfigOfHf(json: unknown, file = "config.json"): ClipConfig 
   return config;
 }
 
+/** The same as Hugging Face writes it: config.json of a `CLIPTextModel`. */
+export function hfClipConfig(config: ClipConfig): { readonly [key: string]: unknown } {
+  return {
+    architectures: ["CLIPTextModel"],
+    model_type: "clip_text_model",
+    eos_token_id: config.eosTokenId,
+    hidden_act: config.activation,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.mlpSize,
+    layer_norm_eps: config.layerNormEps,
+    max_position_embeddings: config.maxLength,
+    num_attention_heads: config.numHeads,
+    num_hidden_layers: config.numLayers,
+    vocab_size: config.vocabSize,
+  };
+}
+
 /**
  * The configuration of a file that has no config.json beside it (ComfyUI's clip_l), from its tensors' shapes; heads are 64
  * wide as in {@link clipLarge}.

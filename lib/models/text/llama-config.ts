@@ -89,6 +89,27 @@ export function llamaConfigOfHf(json: unknown, file = "config.json"): LlamaConfi
   return config;
 }
 
+/** The same as Hugging Face writes it: config.json of a bare `LlamaModel`. */
+export function hfLlamaConfig(config: LlamaConfig): { readonly [key: string]: unknown } {
+  return {
+    architectures: ["LlamaModel"],
+    model_type: "llama",
+    attention_bias: false,
+    head_dim: config.headDim,
+    hidden_act: "silu",
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.mlpSize,
+    mlp_bias: false,
+    num_attention_heads: config.numHeads,
+    num_hidden_layers: config.numLayers,
+    num_key_value_heads: config.numKvHeads,
+    rms_norm_eps: config.rmsNormEps,
+    rope_scaling: null,
+    rope_theta: config.ropeTheta,
+    vocab_size: config.vocabSize,
+  };
+}
+
 function checkLlamaConfig({ headDim, numHeads, numKvHeads }: LlamaConfig): void {
   if (!Number.isSafeInteger(headDim) || headDim % 2 !== 0) throw unsupportedText("head_dim", headDim, "an even number");
   if (numHeads % numKvHeads !== 0) {

@@ -10,11 +10,12 @@ import { dense } from "../../nn/layers.js";
 import type { Params } from "../../nn/params.js";
 import type { ParameterSpec } from "../../nn/spec.js";
 import { attention } from "../../ops/attention.js";
+import { concat } from "../../ops/concat.js";
 import { embedding } from "../../ops/layout.js";
 import { rmsNorm } from "../../ops/norm.js";
 import { mul } from "../../ops/pointwise.js";
 import { type RopeTables, rope, ropeTables1d } from "../../ops/rope.js";
-import { flatten, reshape } from "../../ops/views.js";
+import { broadcastTo, flatten, reshape } from "../../ops/views.js";
 import { checkNumber, invalid } from "../../tensor/check.js";
 import type { FloatDType } from "../../tensor/dtype.js";
 import { scope } from "../../tensor/scope.js";
@@ -107,6 +108,33 @@ export class Llama {
     });
   }
 
+  /**
+   * What {@link hiddenState} gives for rows that all begin with the same ids, without that beginning: [B, S, C]. It is
+   * computed once for all rows, which is most of the work where a template is long and prompts are short.
+   *
+   * @param start ids that stand before each row
+   */
+  hiddenStateAfter(
+    start: readonly number[],
+    input: TokenBatch,
+    options: { readonly skip?: number } = {},
+  ): Tensor<FloatDType> {
+    const { skip = hiddenStateSkipLayer } = options;
+    const count = layersForSkip(this.config, skip);
+    return scope(() => {
+      let before = this.embed([start]);
+      let x = this.embed(input);
+      const tables = { before: this.#tables(before), own: this.#tables(x, start.length) };
+      for (let i = 0; i < count; i++) {
+        const p = this.params.at(`layers.${i}`);
+        x = scope(() => llamaLayerAfter(p, before, x, tables, this.config));
+        // Nothing looks at the beginning after the last layer.
+        if (i + 1 < count) before = this.#layer(i, before, tables.before);
+      }
+      return skip === 0 ? this.#finalNorm(x) : x;
+    });
+  }
+
   /** Every hidden state, N + 1 of them [B, S, C]: the embeddings first, the normed output of the last layer last. */
   hiddenStates(input: TokenBatch | Tensor<FloatDType>): Tensor<FloatDType>[] {
     return scope(() => {
@@ -134,9 +162,9 @@ export class Llama {
     throw invalid("Llama", "input", [...input.shape], `embeddings [B, S, ${this.config.hiddenSize}]`);
   }
 
-  #tables(x: Tensor): RopeTables {
+  #tables(x: Tensor, start = 0): RopeTables {
     const { headDim, ropeTheta } = this.config;
-    return ropeTables1d(x.shape[1] ?? 0, headDim, { theta: ropeTheta, device: x.device });
+    return ropeTables1d(x.shape[1] ?? 0, headDim, { theta: ropeTheta, start, device: x.device });
   }
 
   #layer(i: number, x: Tensor<FloatDType>, tables: RopeTables): Tensor<FloatDType> {
@@ -155,30 +183,57 @@ export function llamaLayer(
   tables: RopeTables,
   config: LlamaConfig,
 ): Tensor<FloatDType> {
-  const eps = config.rmsNormEps;
-  const attended = selfAttention(
-    p.at("self_attn"),
-    rmsNorm(x, p.get("input_layernorm.weight"), { eps }),
-    x,
-    tables,
-    config,
-  );
-  return gatedMlp(p.at("mlp"), rmsNorm(attended, p.get("post_attention_layernorm.weight"), { eps }), attended);
+  return finishLayer(p, attend(headsOf(p, x, tables, config)), x, config);
 }
 
-function selfAttention(
+/** The same for tokens behind `before` [1, P, C], which every row of the batch begins with. */
+function llamaLayerAfter(
   p: Params,
-  normed: Tensor<FloatDType>,
-  residual: Tensor<FloatDType>,
-  { cos, sin }: RopeTables,
-  { numHeads, numKvHeads, headDim }: LlamaConfig,
+  before: Tensor<FloatDType>,
+  x: Tensor<FloatDType>,
+  tables: { readonly before: RopeTables; readonly own: RopeTables },
+  config: LlamaConfig,
 ): Tensor<FloatDType> {
-  const [batch = 0, length = 0] = normed.shape;
-  const heads = (name: string, count: number) => reshape(dense(p.at(name), normed), [batch, length, count, headDim]);
-  const q = rope(heads("q_proj", numHeads), cos, sin, { interleaved: false });
-  const k = rope(heads("k_proj", numKvHeads), cos, sin, { interleaved: false });
-  const o = attention(q, k, heads("v_proj", numKvHeads), { causal: true });
-  return dense(p.at("o_proj"), flatten(o, 2, 3), { residual });
+  const first = headsOf(p, before, tables.before, config);
+  const own = headsOf(p, x, tables.own, config);
+  const behind = (a: Tensor<FloatDType>, b: Tensor<FloatDType>) =>
+    concat([broadcastTo(a, [b.shape[0] ?? 0, ...a.shape.slice(1)]), b], 1);
+  const o = attend({ q: own.q, k: behind(first.k, own.k), v: behind(first.v, own.v) });
+  return finishLayer(p, o, x, config);
+}
+
+interface Heads {
+  readonly q: Tensor<FloatDType>;
+  readonly k: Tensor<FloatDType>;
+  readonly v: Tensor<FloatDType>;
+}
+
+function headsOf(p: Params, x: Tensor<FloatDType>, { cos, sin }: RopeTables, config: LlamaConfig): Heads {
+  const { numHeads, numKvHeads, headDim, rmsNormEps: eps } = config;
+  const [batch = 0, length = 0] = x.shape;
+  const normed = rmsNorm(x, p.get("input_layernorm.weight"), { eps });
+  const heads = (name: string, count: number) =>
+    reshape(dense(p.at("self_attn").at(name), normed), [batch, length, count, headDim]);
+  const turned = { interleaved: false };
+  return {
+    q: rope(heads("q_proj", numHeads), cos, sin, turned),
+    k: rope(heads("k_proj", numKvHeads), cos, sin, turned),
+    v: heads("v_proj", numKvHeads),
+  };
+}
+
+/** Each token sees those before it; the last query sees all keys. */
+const attend = ({ q, k, v }: Heads) => attention(q, k, v, { causal: true });
+
+/** What comes after attention. */
+function finishLayer(
+  p: Params,
+  o: Tensor<FloatDType>,
+  x: Tensor<FloatDType>,
+  { rmsNormEps: eps }: LlamaConfig,
+): Tensor<FloatDType> {
+  const attended = dense(p.at("self_attn").at("o_proj"), flatten(o, 2, 3), { residual: x });
+  return gatedMlp(p.at("mlp"), rmsNorm(attended, p.get("post_attention_layernorm.weight"), { eps }), attended);
 }
 
 /** down(silu(gate(x)) · up(x)) + residual. */

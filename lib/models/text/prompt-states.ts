@@ -60,6 +60,22 @@ export function textStates(
 }
 
 /**
+ * The same as one tensor [B, L, C], with the template's head computed once for all prompts: for training, where it would be
+ * most of the work. What stands behind a prompt's own length means nothing, and the last bits may differ from those of
+ * {@link textStates}.
+ */
+export function textStatesAfterHead(
+  llama: Llama,
+  tokenizer: TextTokenizer,
+  texts: readonly EncodedText[],
+  { cropStart }: PromptTemplate,
+): Tensor<FloatDType> {
+  const rows = padded(texts, tokenizer.padId);
+  const prompts = rows.map((row) => row.slice(cropStart));
+  return llama.hiddenStateAfter(rows[0]?.slice(0, cropStart) ?? [], prompts, { skip: hiddenStateSkipLayer });
+}
+
+/**
  * States of a prompt with a picture [1, ⌈576 / interleave⌉ + L, C]: those of the picture, of the prompt, and of the last
  * double return. End of prompt and the assistant's header are left out; where the end was cut off, four tokens of what is
  * left are, as in the original.

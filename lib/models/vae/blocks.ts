@@ -53,13 +53,13 @@ export function norm<D extends FloatDType>(
 /** x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with x through a 1 × 1 × 1 convolution where the width changes. */
 export function resnet<D extends FloatDType>(pass: Pass, p: Params, x: Tensor<D>): Tensor<D> {
   const shortcut = p.find("conv_shortcut.conv.weight") === undefined ? undefined : p.at("conv_shortcut.conv");
-  const residual = shortcut === undefined ? x : causalConvolution(pass, shortcut, x);
+  const residual = shortcut === undefined ? x : causalConvolution(shortcut, x);
   // With a shortcut x is read for the last time here: at the decoder's widest place that saves a fifth of all memory.
   let h = norm(pass, p.at("norm1"), x, { over: shortcut === undefined ? undefined : x });
   if (shortcut !== undefined) replaced(x, h);
-  h = replaced(h, causalConvolution(pass, p.at("conv1.conv"), h));
+  h = replaced(h, causalConvolution(p.at("conv1.conv"), h));
   h = replaced(h, norm(pass, p.at("norm2"), h, { over: h }));
-  h = replaced(h, causalConvolution(pass, p.at("conv2.conv"), h));
+  h = replaced(h, causalConvolution(p.at("conv2.conv"), h));
   const y = add(residual, h);
   h.dispose();
   return replaced(residual, y);
@@ -105,7 +105,7 @@ export function outputLayers<D extends FloatDType>(pass: Pass, p: Params, x: Ten
     normed.dispose();
   }
   const normed = replaced(x, norm(pass, p.at("conv_norm_out"), x, { over: x }));
-  return replaced(normed, causalConvolution(pass, p.at("conv_out.conv"), normed));
+  return replaced(normed, causalConvolution(p.at("conv_out.conv"), normed));
 }
 
 /** Shows a block's result to whoever looks. */

@@ -1,5 +1,5 @@
 /**
- * The autoencoder's convolutions. Where no gradient is recorded two of them do less work than they are written with:
+ * The autoencoder's convolutions. Two of them do less work than they are written with, with a gradient and without:
  *
  * - Repeating every voxel and convolving with three taps reads most voxels twice: for each place of a copy the taps that
  *   meet the same voxel are added up beforehand. 27 taps become 8 (12 without time), and the enlarged clip never exists.
@@ -10,19 +10,19 @@
 import { convolution } from "../../nn/layers.js";
 import type { Params } from "../../nn/params.js";
 import { concat } from "../../ops/concat.js";
-import { conv3d, conv3dInto } from "../../ops/conv3d.js";
+import { conv3d, conv3dInto, conv3dWindow } from "../../ops/conv3d.js";
 import { cast } from "../../ops/copy.js";
 import { zeros } from "../../ops/fill.js";
 import { add } from "../../ops/pointwise.js";
 import { upsampleNearest } from "../../ops/resample.js";
-import { slice } from "../../ops/views.js";
+import { reshape, slice } from "../../ops/views.js";
 import { type FloatDType, isFloat } from "../../tensor/dtype.js";
 import { scope } from "../../tensor/scope.js";
 import { recordingOff } from "../../tensor/tape.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import type { Stride } from "./config.js";
 
-/** Whether gradients are recorded, which leaves these convolutions as they are written. */
+/** Whether gradients are recorded: then nothing is written in place. */
 export interface Recording {
   readonly recorded: boolean;
 }
@@ -40,15 +40,10 @@ export function isRecorded(p: Params, x: Tensor): boolean {
  *
  * @param x [B, T, H, W, C]
  */
-export function causalConvolution<D extends FloatDType>(
-  { recorded }: Recording,
-  p: Params,
-  x: Tensor<D>,
-  stride?: Stride,
-): Tensor<D> {
+export function causalConvolution<D extends FloatDType>(p: Params, x: Tensor<D>, stride?: Stride): Tensor<D> {
   const weight = p.get<FloatDType>("weight");
   const single = x.shape[1] === 1 && weight.shape[1] === 3;
-  if (!single || recorded) return convolution(p, x, stride === undefined ? {} : { stride });
+  if (!single) return convolution(p, x, stride === undefined ? {} : { stride });
   const [, h = 1, w = 1] = stride ?? [];
   return scope(() => {
     const folded = inTypeOf(weight, foldAll(inSumType(weight), 1));
@@ -69,11 +64,10 @@ export function upsampledConvolution<D extends FloatDType>(
   factors: Stride,
 ): Tensor<D> {
   const [ft, fh, fw] = factors;
-  if (fh === 1 || fw === 1 || recorded) {
-    return scope(() => convolution(p, upsampleNearest(x, factors)));
-  }
+  if (fh === 1 || fw === 1) return scope(() => convolution(p, upsampleNearest(x, factors)));
   const weight = p.get<FloatDType>("weight");
   const bias = p.find("bias");
+  if (recorded) return recordedUpsampling(weight, bias, x, ft);
   const [b = 0, t = 0, h = 0, w = 0] = x.shape;
   const frames = 1 + (t - 1) * ft;
   const channels = weight.shape[0] ?? 0;
@@ -97,6 +91,51 @@ export function upsampledConvolution<D extends FloatDType>(
     }
     return y;
   });
+}
+
+/**
+ * The same with a gradient: the places of each phase are tensors of their own, and then put between each other. What is
+ * saved for the backward pass is the clip before it was enlarged.
+ */
+function recordedUpsampling<D extends FloatDType>(
+  weight: Tensor<FloatDType>,
+  bias: Tensor | undefined,
+  x: Tensor<D>,
+  factor: 1 | 2,
+): Tensor<D> {
+  const [b = 0, t = 0, h = 0, w = 0] = x.shape;
+  const channels = weight.shape[0] ?? 0;
+  return scope(() => {
+    const wide = inSumType(weight);
+    const [late, early] = timePhases(t, factor).map((time) => {
+      const alongTime = time.fold(wide, 1);
+      const rows = spacePhases.map((row) => {
+        const alongRows = row.fold(alongTime, 2);
+        const columns = spacePhases.map((column) => {
+          const before = [time.before, row.before, column.before] as const;
+          const after = [0, row.after, column.after] as const;
+          return conv3dWindow(x, inTypeOf(weight, column.fold(alongRows, 3)), bias, { before, after });
+        });
+        return alternating(columns, channels);
+      });
+      return alternating(rows, 2 * w * channels);
+    }) as [Tensor<D>, Tensor<D> | undefined];
+    const frame = 4 * h * w * channels;
+    const shape = [b, -1, 2 * h, 2 * w, channels];
+    if (early === undefined) return reshape(late, shape);
+    const frames = reshape(late, [b, t, frame]);
+    const pairs = alternating([reshape(early, [b, t - 1, frame]), slice(frames, 1, 1)], frame);
+    const all = concat([slice(frames, 1, 0, 1), reshape(pairs, [b, 2 * (t - 1), frame])], 1);
+    return reshape(all, shape);
+  });
+}
+
+/** Runs of `length` elements, one of each part in turn: [N, parts · length]. */
+function alternating<D extends FloatDType>(parts: readonly Tensor<D>[], length: number): Tensor<D> {
+  return concat(
+    parts.map((part) => reshape(part, [-1, length])),
+    1,
+  );
 }
 
 type Fold = (weight: Tensor<FloatDType>, axis: number) => Tensor<FloatDType>;

@@ -18,7 +18,7 @@ export function decodeLatents<D extends FloatDType>(pass: Pass, p: Params, z: Te
   const decoder = p.at("decoder");
   let x = convolution(p.at("post_quant_conv"), z);
   show(pass, "decoder", "post_quant_conv", x);
-  x = replaced(x, causalConvolution(pass, decoder.at("conv_in.conv"), x));
+  x = replaced(x, causalConvolution(decoder.at("conv_in.conv"), x));
   show(pass, "decoder", "conv_in", x);
   x = midBlock(pass, decoder.at("mid_block"), x, "dec.mid_block");
   show(pass, "decoder", "mid_block", x);

@@ -16,7 +16,7 @@ import { causalConvolution } from "./convolution.js";
 export function encodeMoments<D extends FloatDType>(pass: Pass, p: Params, video: Tensor<D>): Tensor<D> {
   const { config } = pass;
   const encoder = p.at("encoder");
-  let x = causalConvolution(pass, encoder.at("conv_in.conv"), video);
+  let x = causalConvolution(encoder.at("conv_in.conv"), video);
   show(pass, "encoder", "conv_in", x);
   config.blockChannels.forEach((_, i) => {
     const block = encoder.at(`down_blocks.${i}`);
@@ -25,7 +25,7 @@ export function encodeMoments<D extends FloatDType>(pass: Pass, p: Params, video
       if (i === 0 && j === 0) pass.probe?.("enc.down_blocks.0.resnets.0", x);
     }
     const stride = blockStride(config, i);
-    if (stride !== undefined) x = replaced(x, causalConvolution(pass, block.at("downsamplers.0.conv.conv"), x, stride));
+    if (stride !== undefined) x = replaced(x, causalConvolution(block.at("downsamplers.0.conv.conv"), x, stride));
     show(pass, "encoder", `down_blocks.${i}`, x);
   });
   x = midBlock(pass, encoder.at("mid_block"), x, "enc.mid_block");

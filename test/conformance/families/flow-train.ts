@@ -1,6 +1,11 @@
 /** The training objective: noise level from a draw, noisy latents, target and loss. */
-import { flowLoss, logitNormalSigma, noisedEach, velocityTarget } from "../../../lib/diffusion/flow-matching.js";
-import { timestepScale } from "../../../lib/diffusion/schedule.js";
+import {
+  flowLoss,
+  logitNormalSigma,
+  noisedEach,
+  timestepScale,
+  velocityTarget,
+} from "../../../lib/models/dit/flow-matching.js";
 import { scope, tensor } from "../../../lib/tensor.js";
 import type { ConformanceCase } from "../case-file.js";
 import { type Family, type Outputs, type RunOptions, upload } from "./family.js";

@@ -1,7 +1,7 @@
 /** The training objective against the reference (test/fixtures/flow_train.*), and noising. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { flowLoss, logitNormalSigma, noised, noisedEach, velocityTarget } from "../../lib/diffusion/flow-matching.js";
+import { flowLoss, logitNormalSigma, noised, noisedEach, velocityTarget } from "../../lib/models/dit/flow-matching.js";
 import { openDevice, scope, select, type Tensor, tensor } from "../../lib/tensor.js";
 import { distance, loadCase, storedTensor, values } from "../support/conformance.js";
 

@@ -2,17 +2,26 @@
  * Flow matching: noisy latents lie on the straight line from data (σ = 0) to noise (σ = 1), and the model is taught the
  * line's direction, noise − data. B samples of any further axes.
  */
+import { add, mul, sub } from "../../ops/pointwise.js";
+import { mean } from "../../ops/reduce.js";
+import { square } from "../../ops/unary.js";
+import { reshape } from "../../ops/views.js";
+import type { FloatDType } from "../../tensor/dtype.js";
+import { scope } from "../../tensor/scope.js";
+import type { Tensor } from "../../tensor/tensor.js";
 
-import { add, mul, sub } from "../ops/pointwise.js";
-import { mean } from "../ops/reduce.js";
-import { square } from "../ops/unary.js";
-import { reshape } from "../ops/views.js";
-import type { FloatDType } from "../tensor/dtype.js";
-import { scope } from "../tensor/scope.js";
-import type { Tensor } from "../tensor/tensor.js";
-import { shiftSigma } from "./schedule.js";
+/** The timesteps that the model is told run from 0 to this: 1000 σ. */
+export const timestepScale = 1000;
 
 const f32 = Math.fround;
+
+/**
+ * Moves a noise level towards noise: shift · σ / (1 + (shift − 1) · σ), in f32. 1 leaves it as it is; the fewer steps,
+ * the larger the shift should be (7 at 50 steps, 17 below 20).
+ */
+export function shiftSigma(sigma: number, shift: number): number {
+  return f32(f32(f32(shift) * sigma) / f32(1 + f32(f32(shift - 1) * sigma)));
+}
 
 /** (1 − σ) · data + σ · noise, with one σ for all. */
 export function noised<D extends FloatDType>(data: Tensor<D>, noise: Tensor<D>, sigma: number): Tensor<D> {

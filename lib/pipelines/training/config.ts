@@ -1,0 +1,181 @@
+/** A training run as a JSON file says it. */
+import { z } from "zod";
+import {
+  learnerSchema,
+  runSchema,
+  scheduleSchema,
+  stageDataSchema,
+  stageSchema,
+  timestepsSchema,
+} from "../../train/config.js";
+import { vaeLossWeights } from "../../train/vae/objective.js";
+
+const whole = z.int().min(1);
+const share = z.number().min(0).max(1);
+const scales = z.union([z.number().min(1), z.tuple([z.number().min(1), z.number().min(1)]).readonly()]);
+const dtype = z.enum(["f32", "bf16", "f16"]);
+
+/** A stage's own pattern of names would be silently wrong where it is no regular expression. */
+const pattern = z.string().refine((text) => {
+  try {
+    new RegExp(text);
+    return true;
+  } catch {
+    return false;
+  }
+}, "expected a regular expression");
+
+const uniqueNames = (stages: readonly { readonly name: string }[]) =>
+  new Set(stages.map(({ name }) => name)).size === stages.length;
+
+const path = z.string().min(1).optional();
+
+const common = {
+  /** Folder of the model that training starts from, as for `hunyuan generate`. */
+  model: z.string().min(1),
+  /** Paths of parts that are taken in place of the folder's: of what an earlier run has trained. */
+  parts: z
+    .strictObject({ transformer: path, vae: path, llama: path, clip: path, llamaTokenizer: path, clipTokenizer: path })
+    .optional(),
+  /** The run's folder: states, metrics, report, and at the end what was trained. */
+  folder: z.string().min(1),
+  device: z.string().optional(),
+  memoryLimit: z.int().positive().optional(),
+  /** What is computed in. Default f32. */
+  dtype: dtype.optional(),
+  run: runSchema,
+  learner: learnerSchema,
+  /** The type in which the result is saved. Default: the one it is held in. */
+  saveDtype: dtype.optional(),
+};
+
+/** Videos that are made along the way, for the report. */
+const samples = z.strictObject({
+  prompts: z.array(z.string().min(1)).min(1),
+  width: whole,
+  height: whole,
+  numFrames: whole,
+  /** Default 20. */
+  steps: whole.optional(),
+  /** Scale for models that take it; true guidance for others. Default 1. */
+  guidance: z.number().min(1).optional(),
+  /** Default 7. */
+  shift: z.number().positive().optional(),
+});
+
+const ditCommon = {
+  ...common,
+  stages: z.array(stageSchema).min(1).refine(uniqueNames, "two stages have one name"),
+  /** Different crops of each clip whose latents are kept. Default 1. */
+  variants: whole.optional(),
+  /** Where latents and prompt embeddings are kept. Default: in the run's folder. */
+  cache: z.string().min(1).optional(),
+  timesteps: timestepsSchema.optional(),
+  captionDropout: share.optional(),
+  /** Recomputes blocks in the backward pass. */
+  checkpoint: z.boolean().optional(),
+  validation: stageDataSchema.extend({ batches: whole }).optional(),
+  samples: samples.optional(),
+};
+
+/** For models that take guidance: how they keep it while they are trained (lib/train/distil/losses.ts). */
+const keepGuidance = {
+  /** Scales that samples are trained at. Default [1, 8]. */
+  guidance: scales.optional(),
+  /** Default "prediction"; "off" trains on the plain velocity, and the model forgets to guide. */
+  guidanceForm: z.enum(["prediction", "target", "off"]).optional(),
+};
+
+const full = z.strictObject({
+  kind: z.literal("full"),
+  ...ditCommon,
+  ...keepGuidance,
+  /** Patterns with `*` of parameters that are trained. Default: all. */
+  include: z.array(z.string().min(1)).min(1).optional(),
+  exclude: z.array(z.string().min(1)).min(1).optional(),
+  /** "trained": small text encoders learn too. Default "frozen", and their states are kept on disk. */
+  text: z.enum(["frozen", "trained"]).optional(),
+});
+
+const lora = z.strictObject({
+  kind: z.literal("lora"),
+  ...ditCommon,
+  ...keepGuidance,
+  lora: z.strictObject({
+    rank: whole,
+    alpha: z.number().positive().optional(),
+    /** Regular expressions of layers. Default: attention and MLPs of all blocks. */
+    targets: z.array(pattern).min(1).optional(),
+    exclude: z.array(pattern).min(1).optional(),
+    /** Spelling of the file. Default "kohya". */
+    style: z.enum(["original", "kohya", "diffusers", "comfyui", "onetrainer"]).optional(),
+  }),
+});
+
+const distil = z.strictObject({
+  kind: z.literal("distil"),
+  ...ditCommon,
+  /** Scales that the student learns. Default [1, 8]. */
+  guidance: scales.optional(),
+});
+
+const vae = z.strictObject({
+  kind: z.literal("vae"),
+  ...common,
+  stages: z
+    .array(
+      stageSchema.omit({ timesteps: true }).extend({
+        schedule: scheduleSchema.optional(),
+        adversarial: z.boolean().optional(),
+        tiling: z.strictObject({ share, tiles: z.enum(["hunyuan", "diffusers", "diffusersFramewise"]) }).optional(),
+        /** How clips are cut. Default: see the data. */
+        crop: z.enum(["cover", "keep"]).optional(),
+        maxInterval: whole.optional(),
+      }),
+    )
+    .min(1)
+    .refine(uniqueNames, "two stages have one name"),
+  weights: z
+    .strictObject({
+      l1: z.number().min(0).default(vaeLossWeights.l1),
+      edge: z.number().min(0).default(vaeLossWeights.edge),
+      mse: z.number().min(0).default(vaeLossWeights.mse),
+      perceptual: z.number().min(0).default(vaeLossWeights.perceptual),
+      adversarial: z.number().min(0).default(vaeLossWeights.adversarial),
+      kl: z.number().min(0).default(vaeLossWeights.kl),
+    })
+    .optional(),
+  /** Files with the weights of LPIPS. Default: no perceptual loss. */
+  lpips: z.array(z.string().min(1)).min(1).optional(),
+  adversary: z
+    .strictObject({
+      channels: whole.optional(),
+      layers: whole.optional(),
+      learner: learnerSchema,
+      start: z.int().min(0).optional(),
+      adaptive: z.boolean().optional(),
+    })
+    .optional(),
+  validation: stageDataSchema.extend({ batches: whole }).optional(),
+  /** Batches that the latents' statistics are taken from at the end. Default 16. */
+  statisticsBatches: whole.optional(),
+});
+
+/** What `hunyuan train --config` takes. */
+export const trainingSchema = z.discriminatedUnion("kind", [full, lora, distil, vae], {
+  error: 'expected "full", "lora", "distil" or "vae"',
+});
+
+/** What is wrong with a configuration, a line each: where, and what was expected there. */
+export function describeIssues({ issues }: z.ZodError): string[] {
+  return issues.map((issue) => {
+    const path = issue.path.map(String).join(".");
+    const message = issue.code === "unrecognized_keys" ? `there is no setting ${issue.keys.join(", ")}` : issue.message;
+    return path === "" ? message : `${path}: ${message}`;
+  });
+}
+
+export type TrainingConfig = z.output<typeof trainingSchema>;
+export type DitTrainingConfig = Exclude<TrainingConfig, { kind: "vae" }>;
+export type VaeTrainingConfig = Extract<TrainingConfig, { kind: "vae" }>;
+export type SamplesConfig = z.output<typeof samples>;

@@ -1,0 +1,122 @@
+/** What a transformer's run trains, how that is judged, and how it is saved: the whole model, adapters, or a student. */
+import { join } from "node:path";
+import { HunyuanDit } from "../../models/dit/model.js";
+import { ditSpec } from "../../models/dit/spec.js";
+import type { TextEncoders } from "../../models/text/encode.js";
+import { Params, ResidentStore } from "../../nn/params.js";
+import { copyView } from "../../ops/copy.js";
+import { HunyuanError } from "../../runtime/errors.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import type { LatentBatch } from "../../train/data/latents.js";
+import { distillationLosses, guidanceAwareLosses } from "../../train/distil/losses.js";
+import { studentOf } from "../../train/distil/student.js";
+import type { DitTaskOptions } from "../../train/dit-task.js";
+import { LoraAdapters } from "../../train/lora/adapters.js";
+import { saveLora } from "../../train/lora/save.js";
+import type { TextCondition } from "../../train/objective.js";
+import { ParameterSet, parametersOf, selectedOf } from "../../train/parameters.js";
+import type { LoadedModel } from "../loaded-model.js";
+import type { DitTrainingConfig } from "./config.js";
+import { saveTextEncoders, saveTransformer } from "./save-model.js";
+
+export interface Trainee extends Disposable {
+  readonly dit: HunyuanDit;
+  /** The training task's from then on. */
+  readonly parameters: ParameterSet;
+  readonly objective: DitTaskOptions<LatentBatch>["objective"];
+  /** Writes what was trained as other tools load it; called with the averaged weights in place. */
+  save(folder: string): Promise<readonly string[]>;
+}
+
+type ConfigOf<K extends DitTrainingConfig["kind"]> = Extract<DitTrainingConfig, { kind: K }>;
+
+/** @param encoders where they are trained too */
+export function traineeOf(config: DitTrainingConfig, model: LoadedModel, encoders: TextEncoders | undefined): Trainee {
+  if (config.kind === "lora") return adapters(config, model);
+  if (config.kind === "distil") return student(config, model);
+  return wholeModel(config, model, encoders);
+}
+
+/** All of the transformer, or what patterns choose of it; with small text encoders, if these are to learn. */
+function wholeModel(config: ConfigOf<"full">, model: LoadedModel, encoders: TextEncoders | undefined): Trainee {
+  const { include, exclude, saveDtype } = config;
+  const { dit } = model;
+  const chosen = selectedOf(dit.params, { ...(include && { include }), ...(exclude && { exclude }) });
+  const text = encoders === undefined ? [] : textParameters(encoders);
+  const frozen = keepsGuidance(config, dit) ? copyOf(dit) : undefined;
+  return {
+    dit,
+    parameters: new ParameterSet([...chosen, ...text]),
+    objective: frozen && guidanceAware(config, frozen),
+    save: async (folder) => [
+      ...(await saveTransformer(dit, folder, { dtype: saveDtype })),
+      ...(encoders === undefined ? [] : await saveTextEncoders(encoders, folder, { dtype: saveDtype })),
+    ],
+    [Symbol.dispose]: () => frozen?.params.dispose(),
+  };
+}
+
+function adapters(config: ConfigOf<"lora">, model: LoadedModel): Trainee {
+  const { saveDtype, run } = config;
+  const { targets, exclude, style, ...settings } = config.lora;
+  const patterns = (list: readonly string[] | undefined) => list?.map((one) => new RegExp(one));
+  const { dit } = model;
+  const lora = new LoraAdapters(dit.params, ditSpec(dit.config), {
+    ...settings,
+    ...{ targets: patterns(targets), exclude: patterns(exclude), seed: run.seed },
+  });
+  const file = (folder: string) => join(folder, "lora.safetensors");
+  return {
+    dit: new HunyuanDit(dit.config, lora.params),
+    parameters: new ParameterSet(lora.named()),
+    // Without its adapters the model is the frozen one.
+    objective: keepsGuidance(config, dit) ? guidanceAware(config, dit) : undefined,
+    save: async (folder) => [await saveLora(file(folder), lora, dit.config, { style, dtype: saveDtype })],
+    [Symbol.dispose]: () => lora.dispose(),
+  };
+}
+
+function student({ saveDtype }: ConfigOf<"distil">, { dit: teacher }: LoadedModel): Trainee {
+  const dit = studentOf(teacher);
+  return {
+    dit,
+    parameters: parametersOf(dit.params),
+    objective: (own, sample, empty) => distillationLosses(own, teacher, sample, needed(empty)),
+    save: (folder) => saveTransformer(dit, folder, { dtype: saveDtype }),
+    [Symbol.dispose]: () => dit.params.dispose(),
+  };
+}
+
+const keepsGuidance = ({ guidanceForm }: ConfigOf<"full"> | ConfigOf<"lora">, { config }: HunyuanDit) =>
+  config.guidanceEmbed && guidanceForm !== "off";
+
+function guidanceAware(
+  { guidanceForm = "prediction" }: ConfigOf<"full"> | ConfigOf<"lora">,
+  frozen: HunyuanDit,
+): Trainee["objective"] {
+  if (guidanceForm === "off") return undefined;
+  return (dit, sample, empty) => guidanceAwareLosses(dit, frozen, sample, needed(empty), { form: guidanceForm });
+}
+
+/** Runs always have an empty caption; tasks of other callers need none. */
+function needed(empty: TextCondition | undefined): TextCondition {
+  if (empty !== undefined) return empty;
+  throw new HunyuanError("INVALID_ARGUMENT", "training: this objective needs the empty caption", {
+    op: "training",
+    argument: "emptyCaption",
+  });
+}
+
+function copyOf({ config, params }: HunyuanDit): HunyuanDit {
+  const copies = [...params.names()].map((name) => {
+    const held = params.get(name);
+    const copy = copyView(held, held, held.dtype);
+    copy.moveTo(undefined);
+    return [name, copy] as const;
+  });
+  return new HunyuanDit(config, new Params(new ResidentStore(copies)));
+}
+
+function textParameters({ llama, clip }: TextEncoders): readonly (readonly [string, Tensor])[] {
+  return [...selectedOf(llama.params, { prefix: "llama." }), ...selectedOf(clip.params, { prefix: "clip." })];
+}

@@ -1,0 +1,60 @@
+/** Which clips a demo data set is made of. */
+import { Draws } from "../data/draws.js";
+import { drawCaption } from "./captions.js";
+import { type DemoScene, drawScene } from "./scene.js";
+import { backgroundNames, combinations, type DemoMotion, type DemoSubject } from "./vocabulary.js";
+
+export interface DemoClip {
+  readonly scene: DemoScene;
+  /** Different words for the same thing. */
+  readonly captions: readonly string[];
+}
+
+export interface DemoClipsOptions {
+  readonly count: number;
+  readonly seed: number;
+  /** Which combinations of colour, shape and motion. Default `training`. */
+  readonly which?: "all" | "training" | "held out";
+  /** How often each motion comes, as whole numbers. Default {@link motionWeights}; all alike for evaluation: {}. */
+  readonly weights?: Readonly<Partial<Record<DemoMotion, number>>>;
+}
+
+/** What is harder to learn comes more often. */
+export const motionWeights = {
+  left: 2,
+  right: 2,
+  up: 2,
+  down: 2,
+  clockwise: 4,
+  growing: 3,
+  shrinking: 3,
+  still: 2,
+} as const satisfies Readonly<Record<DemoMotion, number>>;
+
+const captionsPerClip = 4;
+
+/** Clip `index` depends on the options and its index only. Combinations and backgrounds come evenly. */
+export function demoClips({ count, seed, which = "training", weights = motionWeights }: DemoClipsOptions): DemoClip[] {
+  const wanted: readonly Omit<DemoSubject, "background">[] = combinations(which).flatMap((one) =>
+    Array.from({ length: weights[one.motion] ?? 1 }, () => one),
+  );
+  const clips: DemoClip[] = [];
+  for (let round = 0; clips.length < count; round++) {
+    const order = new Draws("demo order", seed, round).shuffled(wanted.map((one, i) => ({ one, i })));
+    for (const { one, i } of order.slice(0, count - clips.length)) {
+      // Each place of the list meets every background in five rounds.
+      const background = backgroundNames[(i + round) % backgroundNames.length] as DemoSubject["background"];
+      clips.push(demoClipOf({ ...one, background }, seed, `${which} ${clips.length}`));
+    }
+  }
+  return clips;
+}
+
+/** One clip of a subject. */
+export function demoClipOf(subject: DemoSubject, seed: number, name: string | number): DemoClip {
+  const draws = new Draws("demo clip", seed, name);
+  const scene = drawScene(subject, draws);
+  const captions = new Set<string>();
+  while (captions.size < captionsPerClip) captions.add(drawCaption(subject, draws));
+  return { scene, captions: [...captions] };
+}
