@@ -31,6 +31,17 @@ export function summarize(microseconds: readonly number[]): Timing {
 /** What rounds are timed by: the clock on the wall, or the processor's time of the process's threads. */
 export type Clock = "wall" | "processor";
 
+/**
+ * The clock of that name.
+ *
+ * @param threads of the device: several count several times, and spin while they wait
+ */
+export function clockOf(name: string, threads: number): Clock {
+  if (name !== "wall" && name !== "processor") throw new Error("--clock is wall or processor");
+  if (name === "processor" && threads > 1) throw new Error("--clock processor needs HUNYUAN_NUM_THREADS=1");
+  return name;
+}
+
 /** Microseconds. Processor time counts all threads, and other programs on the same cores do not lengthen it. */
 export function now(clock: Clock): number {
   if (clock === "wall") return performance.now() * 1000;
@@ -84,11 +95,16 @@ export interface Beside {
   readonly ratio: number;
 }
 
-export async function timeRounds(device: Device, work: Work, rounds: number): Promise<Timing & Partial<Beside>> {
-  const watch = new Stopwatch(device, work);
+export async function timeRounds(
+  device: Device,
+  work: Work,
+  rounds: number,
+  clock: Clock = "wall",
+): Promise<Timing & Partial<Beside>> {
+  const watch = new Stopwatch(device, work, clock);
   await watch.warmUp();
   const { against } = work;
-  const other = against && new Stopwatch(device, against);
+  const other = against && new Stopwatch(device, against, clock);
   await other?.warmUp();
   const times: number[] = [];
   const others: number[] = [];

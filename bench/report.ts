@@ -1,4 +1,5 @@
 /** What a benchmark says: one row an operation, as a table or as one JSON object a line. */
+import type { Clock } from "./measure.js";
 
 export interface Row {
   readonly op: string;
@@ -9,6 +10,8 @@ export interface Row {
   readonly isa: string;
   /** Time of one call, the median over the rounds. */
   readonly medianUs: number | null;
+  /** What rounds were timed by. */
+  readonly clock?: Clock;
   /** Distance between the 10th and the 90th percentile of the rounds, in percent of the median. */
   readonly spreadPct: number | null;
   readonly rate: number | null;

@@ -1,8 +1,9 @@
 /**
- * npm run bench -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--device NAME] [--profile]
+ * npm run bench -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--device NAME] [--clock wall|processor]
+ *                  [--profile]
  *
- * Names are groups (the files of bench/ops, `limits`, `dispatch`) or ops. With --json: one object a line, nothing else. --profile says of each case
- * where its time goes, op by op, in place of timing it.
+ * Names are groups (the files of bench/ops, `limits`, `dispatch`) or ops. With --json: one object a line, nothing else.
+ * --clock as in bench/peers. --profile says of each case where its time goes, op by op, in place of timing it.
  */
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -14,7 +15,7 @@ import { type Cost, costOf } from "./cost.js";
 import { runDispatch } from "./dispatch.bench.js";
 import { copyLimit, describeLimits, type Limits, limitRows, measureLimits } from "./limits.js";
 import { busyWarning, factsOf } from "./machine.js";
-import { type Beside, type Timing, timeRounds } from "./measure.js";
+import { type Beside, type Clock, clockOf, type Timing, timeRounds } from "./measure.js";
 import { peakDuring, residentBytes } from "./memory.js";
 import { profileOf } from "./profile.js";
 import { Reporter, type Row } from "./report.js";
@@ -79,13 +80,18 @@ function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timin
   };
 }
 
-async function measure(one: BenchCase, device: Device, limits: Limits, rounds: number): Promise<Row> {
+interface TimingOptions {
+  readonly rounds: number;
+  readonly clock: Clock;
+}
+
+async function measure(one: BenchCase, device: Device, limits: Limits, timing: TimingOptions): Promise<Row> {
   const before = residentBytes();
   const { work, cost } = await openCase(one, device);
-  const timing = await timeRounds(device, work, rounds);
+  const timed = await timeRounds(device, work, timing.rounds, timing.clock);
   const memory = one.memory ? { peakBytes: await peakDuring(device, work, before) } : {};
   await closeCase(work, device);
-  return { ...rowOf(one, device, limits, cost, timing), ...memory };
+  return { ...rowOf(one, device, limits, cost, timed), ...memory, clock: timing.clock };
 }
 
 async function profileAll(cases: readonly BenchCase[], device: Device, reporter: Reporter): Promise<void> {
@@ -104,6 +110,7 @@ async function main(): Promise<void> {
       rounds: { type: "string", default: "9" },
       device: { type: "string", default: "cpu" },
       dtype: { type: "string" },
+      clock: { type: "string", default: "wall" },
       profile: { type: "boolean", default: false },
     },
   });
@@ -119,6 +126,7 @@ async function main(): Promise<void> {
 
   const device = openDevice(values.device);
   const facts = factsOf(device);
+  const clock = clockOf(values.clock, facts.threads);
   const busy = busyWarning(facts.threads);
   if (busy !== undefined) reporter.note(busy);
   const wanted = [...groups].flatMap(([group, cases]) =>
@@ -130,7 +138,7 @@ async function main(): Promise<void> {
     const limits = measureLimits(values.device, facts);
     reporter.note(describeLimits(limits));
     if (selection.wants("limits")) for (const row of limitRows(device.name, limits)) reporter.add(row);
-    for (const one of wanted) reporter.add(await measure(one, device, limits, rounds));
+    for (const one of wanted) reporter.add(await measure(one, device, limits, { rounds, clock }));
   }
   await device.dispose();
   if (selection.wants("dispatch") && !values.profile) await runDispatch(reporter);

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 
 export const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
 const ADDON = "hunyuan.node";
-const BACKENDS = ["hunyuan_null.so", "hunyuan_cuda.so"];
+const BACKENDS = ["hunyuan_null.so", "hunyuan_simt.so", "hunyuan_cuda.so"];
 
 /** A build that cannot go on, with what to do about it; anything else is a bug of this script. */
 export class BuildError extends Error {}

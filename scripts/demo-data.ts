@@ -1,6 +1,6 @@
 // Renders the captioned clips that the small model is trained on, as any user's folder of clips would look.
 //
-//   npm run demo:data -- [--out folder] [--clips 6000] [--validation 256] [--seed 1]
+//   npm run demo:data -- [--out folder] [--clips 6000] [--validation 256] [--seed 1] [--colour brown]
 //
 //   folder/train/clip-00000.webp       17 frames of 64 × 64 at 24 frames a second, lossless
 //   folder/train/clip-00000.json       { "captions": [four of them], "scene": where the shape goes }
@@ -8,6 +8,7 @@
 //   folder/held-out.json               those 32 combinations of colour, shape and motion
 //   folder/sheet.png                   the first clips of training, a row each
 //
+// --colour makes all clips in one colour; brown and lime are none of the eight that the model learns, for a LoRA to teach.
 // The same arguments give the same bytes. A folder that holds anything is refused.
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -18,7 +19,7 @@ import sharp from "sharp";
 import { type DemoClip, demoClips } from "../lib/train/demo/clips.js";
 import { renderScene } from "../lib/train/demo/render.js";
 import { demoClip } from "../lib/train/demo/scene.js";
-import { combinations } from "../lib/train/demo/vocabulary.js";
+import { colours, combinations, type DemoColour, extraColours } from "../lib/train/demo/vocabulary.js";
 
 const { width, height, numFrames, fps } = demoClip;
 
@@ -26,6 +27,13 @@ function wholeOf(name: string, text: string): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= 0) return value;
   console.error(`--${name} ${text}: expected a whole number`);
+  process.exit(2);
+}
+
+function colourOf(name: string | undefined): DemoColour | undefined {
+  const known = Object.keys({ ...colours, ...extraColours });
+  if (name === undefined || known.includes(name)) return name as DemoColour | undefined;
+  console.error(`--colour ${name}: expected one of ${known.join(", ")}`);
   process.exit(2);
 }
 
@@ -101,6 +109,7 @@ const { values } = parseArgs({
     clips: { type: "string", default: "6000" },
     validation: { type: "string", default: "256" },
     seed: { type: "string", default: "1" },
+    colour: { type: "string" },
   },
 });
 const [count, validation, seed] = [
@@ -108,16 +117,23 @@ const [count, validation, seed] = [
   wholeOf("validation", values.validation),
   wholeOf("seed", values.seed),
 ];
+const colour = colourOf(values.colour);
 const there = await readdir(values.out).catch(() => []);
 if (there.length > 0) {
   console.error(`${values.out} is not empty; give another --out, or remove it`);
   process.exit(2);
 }
 const started = performance.now();
-const training = demoClips({ count, seed });
+const training = demoClips({ count, seed, colour });
 // Another seed, so that no clip of training comes again; all motions alike, as evaluation has them.
-const heldOut = demoClips({ count: Math.floor(validation / 2), seed: seed + 1, which: "held out", weights: {} });
-const unseen = demoClips({ count: validation - heldOut.length, seed: seed + 1, weights: {} });
+const heldOut = demoClips({
+  count: Math.floor(validation / 2),
+  seed: seed + 1,
+  which: "held out",
+  weights: {},
+  colour,
+});
+const unseen = demoClips({ count: validation - heldOut.length, seed: seed + 1, weights: {}, colour });
 const bytes = await writeClips(join(values.out, "train"), training);
 await writeClips(join(values.out, "validation"), [...heldOut, ...unseen]);
 await writeFile(join(values.out, "held-out.json"), `${JSON.stringify(combinations("held out"), null, 2)}\n`);

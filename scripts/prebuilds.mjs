@@ -1,5 +1,5 @@
 // Makes prebuilds/<platform>-<arch>/ for publishing, from the libraries of a Release build: hunyuan-native.node, and
-// hunyuan_cuda.so when it was built. hunyuan_null.so is for tests and is not shipped.
+// hunyuan_cuda.so when it was built. hunyuan_null.so and hunyuan_simt.so are for tests and are not shipped.
 //
 // prebuildify strips, names and moves what it finds; it works on copies in build/prebuilds, so build/Release stays.
 import { spawnSync } from "node:child_process";

@@ -18,7 +18,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { main } from "../lib/cli/program.js";
-import { type TrainingConfig, trainingSchema } from "../lib/pipelines/training/config.js";
+import { describeIssues, type TrainingConfig, trainingSchema } from "../lib/pipelines/training/config.js";
 import { writeInitialModel } from "../lib/pipelines/training/initial-model.js";
 import { writeModel } from "../lib/pipelines/training/write-model.js";
 import { demoClip, demoDit, demoLlama, demoVae } from "../lib/train/demo/model.js";
@@ -46,9 +46,17 @@ interface Stage {
 
 const recipeFile = (kind: string) => join(values.recipe, `${kind}.json`);
 
+function misuse(message: string): never {
+  console.error(message);
+  process.exit(2);
+}
+
 function recipeOf<K extends TrainingConfig["kind"]>(file: string, kind: K): Extract<TrainingConfig, { kind: K }> {
-  const config = trainingSchema.parse(JSON.parse(readFileSync(recipeFile(file), "utf8")));
-  if (config.kind !== kind) throw new Error(`${recipeFile(file)}: its kind is ${config.kind}, expected ${kind}`);
+  const path = recipeFile(file);
+  if (!existsSync(path)) misuse(`there is no file ${path}`);
+  const { success, data: config, error } = trainingSchema.safeParse(JSON.parse(readFileSync(path, "utf8")));
+  if (!success) misuse(`${path}: ${describeIssues(error).join("; ")}`);
+  if (config.kind !== kind) misuse(`${path}: its kind is ${config.kind}, expected ${kind}`);
   return config as Extract<TrainingConfig, { kind: K }>;
 }
 
@@ -149,11 +157,6 @@ async function runStage(name: string, stage: Stage): Promise<boolean> {
   console.log(`${name}: ${reason}`);
   await stage.run();
   return (process.exitCode ?? 0) === 0;
-}
-
-function misuse(message: string): never {
-  console.error(message);
-  process.exit(2);
 }
 
 const names = Object.keys(stages).filter((name) => values.only === undefined || name === values.only);

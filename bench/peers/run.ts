@@ -15,7 +15,7 @@ import { type Device, openDevice } from "../../lib/tensor.js";
 import type { BenchCase } from "../case.js";
 import { describeLimits, type Limits, measureLimits } from "../limits.js";
 import { busyWarning, factsOf, processor } from "../machine.js";
-import { type Clock, median, Stopwatch, summarize } from "../measure.js";
+import { type Clock, clockOf, median, Stopwatch, summarize } from "../measure.js";
 import { peakDuring, residentBytes } from "../memory.js";
 import { duration, jsonLine } from "../report.js";
 import { limitOf, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
@@ -147,12 +147,10 @@ async function main(): Promise<void> {
   });
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 5) throw new Error("--rounds must be a whole number of 5 or more");
-  const { clock } = values;
-  if (clock !== "wall" && clock !== "processor") throw new Error("--clock is wall or processor");
   const say = values.json ? console.error : console.log;
   const device = openDevice("cpu");
   const facts = factsOf(device);
-  if (clock === "processor" && facts.threads > 1) throw new Error("--clock processor needs HUNYUAN_NUM_THREADS=1");
+  const clock = clockOf(values.clock, facts.threads);
   const peer = await Peer.start(process.env.PYTHON || "python3", facts.threads);
   if (typeof peer === "string") {
     say(`bench:peers: nothing to compare with: ${peer}. PYTHON names an interpreter that has PyTorch.`);

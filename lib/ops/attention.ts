@@ -209,7 +209,8 @@ export interface AttentionResult<D extends DType> {
  * @param v [B, Sk, Hkv, Dv]
  * @returns o [B, Sq, H, Dv]; with `returnLse` both o and lse [B, H, Sq]
  * @throws SHAPE_MISMATCH, DTYPE_UNSUPPORTED, INVALID_ARGUMENT; cuSeqlens that fall or leave the axis reject the next
- * wait, since their values are known on the device only.
+ * wait, since their values are known on the device only. A GPU does not look at them on the way: there o, lse and the
+ * gradients are NaN then.
  * @example const o = attention(q, k, v, { cuSeqlens }) // video and text tokens in one segment, padding in another
  * @see Dao et al., FlashAttention (arXiv 2205.14135); Milakov and Gimelshein, Online normalizer calculation (1805.02867)
  */

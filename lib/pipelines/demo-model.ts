@@ -21,6 +21,6 @@ export async function findDemoModel(): Promise<string> {
   const op = "HunyuanVideo.load";
   const message =
     `${op}: no model is named, and the demo model is not at ${folder}. The published package has it; a checkout of the ` +
-    'sources has it once it is trained (scripts/train-demo.ts). Or name a model: a folder, or "owner/name" on the hub';
+    'sources has it once it is trained (npm run train:demo). Or name a model: a folder, or "owner/name" on the hub';
   throw new HunyuanError("FILE_ERROR", message, { op, file: folder });
 }

@@ -212,12 +212,12 @@ function gradientCase(what: string, sizes: Sizes, rules: Rules = {}, { keyMask }
       return [o, ...(grad(o, leaves, { gradient: t.dout as AnyTensor }) as Tensor[])];
     },
     reference: (h) => attendGradients(three(h), h.dout as Host, h.keyMask, rules),
-    dtypes: ["f64", "f32"],
     slack: 32,
   };
 }
 
-// 112 and 56 queries, 512 keys (f64: 256) and panels of 32 or 16 tokens are where blocks end (AVX-512).
+// Where blocks end: on the CPU 112 and 56 queries, 512 keys (f64: 256) and panels of 32 or 16 tokens (AVX-512); on CUDA
+// 128 queries (heads beyond 128: 64) and 64 keys (narrow heads: 96; wide ones: 32).
 const full: readonly Sizes[] = [
   { Sq: 1, D: 1 },
   { Sq: 1, Sk: 130, H: 2, D: 64 },
@@ -228,6 +228,12 @@ const full: readonly Sizes[] = [
   { Sq: 28, Sk: 513, D: 16, Dv: 33 },
   { Sq: 29, Sk: 511, D: 8 },
   { Sq: 65, Sk: 257, D: 128 },
+  { Sq: 129, Sk: 97, D: 64 },
+  { Sq: 127, Sk: 96, H: 2, Hkv: 1, D: 40, Dv: 64 },
+  { Sq: 128, Sk: 64, D: 128 },
+  { Sq: 130, Sk: 63, D: 72, Dv: 128 },
+  { Sq: 65, Sk: 33, D: 512 },
+  { B: 2, Sq: 64, Sk: 31, D: 136, Dv: 300 },
   { Sq: 5, Sk: 6, D: 520, Dv: 530 },
   { Sq: 0, Sk: 4, D: 8 },
   { Sq: 4, Sk: 0, D: 8 },
@@ -249,8 +255,10 @@ export const cases: OpCase[] = [
   valueCase("causal, more queries: o", { Sq: 7, Sk: 3, D: 4 }, { causal: true }, unseen),
   valueCase("causal", { Sq: 300, H: 2, Hkv: 1, D: 8 }, { causal: true }),
   valueCase("causal", { Sq: 120, Sk: 600, D: 8 }, { causal: true }),
+  valueCase("causal", { Sq: 200, H: 2, Hkv: 1, D: 128 }, { causal: true }),
   valueCase("frames, the last cut short", { Sq: 8, H: 2, D: 4 }, { frameTokens: 3 }, { gradients: true }),
   valueCase("frames", { Sq: 150, D: 16 }, { frameTokens: 40 }),
+  valueCase("frames, wide head", { Sq: 70, D: 512 }, { frameTokens: 24 }),
   valueCase("frames, other keys than queries", { Sq: 9, Sk: 5, D: 8 }, { frameTokens: 2 }),
   valueCase("ragged", { Sq: 9, D: 4 }, { cu: [0, 4, 4, 5, 9] }, { gradients: true, pitch: true }),
   valueCase("ragged, tokens left over", { Sq: 9, H: 2, D: 4 }, { cu: [0, 2, 6] }),
@@ -258,6 +266,13 @@ export const cases: OpCase[] = [
   valueCase("ragged, keys cut differently", { Sq: 6, Sk: 8, D: 4 }, { cu: [0, 2, 4, 6], cuK: [0, 0, 5, 7] }),
   valueCase("ragged, keys cut differently: o", { Sq: 6, Sk: 8, D: 4 }, { cu: [0, 2, 4, 6], cuK: [0, 0, 5, 7] }, unseen),
   valueCase("ragged and causal", { Sq: 140, H: 2, D: 8 }, { cu: [0, 1, 60, 60, 129, 140], causal: true }),
+  valueCase("ragged and causal", { Sq: 150, H: 2, Hkv: 1, D: 128 }, { cu: [0, 130, 131, 150], causal: true }),
+  valueCase("ragged, wide head", { Sq: 70, D: 256 }, { cu: [0, 1, 66] }),
+  valueCase(
+    "ragged, more segments than a warp has lanes",
+    { Sq: 80, D: 8 },
+    { cu: Array.from({ length: 41 }, (_, i) => 2 * i) },
+  ),
   valueCase("ragged and frames", { Sq: 50, D: 8 }, { cu: [0, 33, 50], frameTokens: 10 }),
   valueCase("ragged without segments", { Sq: 3, D: 8 }, { cu: [0] }),
   valueCase("key mask", { B: 2, Sq: 4, Sk: 7, D: 4 }, {}, { keyMask: odd, gradients: true }),
@@ -269,10 +284,15 @@ export const cases: OpCase[] = [
     {},
     { keyMask: (i) => (i < 600 ? Number.NEGATIVE_INFINITY : 0) },
   ),
+  valueCase("key mask, wide head", { B: 2, Sq: 9, Sk: 70, D: 512 }, {}, { keyMask: odd }),
+  valueCase("no width of q and k", { Sq: 3, Sk: 4, D: 0, Dv: 8 }, { scale: 1 }),
+  valueCase("scale below zero", { Sq: 9, Sk: 70, D: 16 }, { scale: -0.4 }),
+  valueCase("scale of zero", { Sq: 9, D: 16 }, { scale: 0, causal: true }),
   valueCase("key mask and causal", { Sq: 60, H: 2, Hkv: 1, D: 8 }, { causal: true }, { keyMask: odd }),
   valueCase("large scores", { Sq: 9, Sk: 70, D: 16 }, { scale: 2 }, { slack: 64 }),
   gradientCase("several blocks", { Sq: 270, Sk: 330, D: 16, Dv: 24 }),
   gradientCase("one panel more", { B: 2, Sq: 65, Sk: 33, H: 2, D: 64 }),
+  gradientCase("one tile more", { Sq: 129, Sk: 130, H: 2, Hkv: 1, D: 128 }),
   gradientCase("wide heads", { Sq: 19, Sk: 34, D: 520, Dv: 514 }),
   gradientCase("causal, grouped heads", { Sq: 230, H: 4, Hkv: 2, D: 16 }, { causal: true }),
   gradientCase("causal, more keys", { Sq: 100, Sk: 300, D: 16 }, { causal: true }),

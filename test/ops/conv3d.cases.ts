@@ -1,5 +1,14 @@
 import { grad, requiresGrad } from "../../lib/autograd/index.js";
-import { type Conv2dOptions, type Conv3dOptions, conv2d, conv3d } from "../../lib/ops/conv3d.js";
+import {
+  type Conv2dOptions,
+  type Conv3dOptions,
+  conv2d,
+  conv3d,
+  conv3dInto,
+  conv3dWindow,
+  type TapWindow,
+} from "../../lib/ops/conv3d.js";
+import { zeros } from "../../lib/ops/fill.js";
 import { type AnyTensor, fill, type Host, type InputRecipe, type OpCase, opCase } from "./case.js";
 
 /** Index arithmetic of one axis, in host terms. */
@@ -11,7 +20,10 @@ interface Axis {
   readonly out: number;
 }
 
-type Options = Omit<Conv3dOptions, "bias">;
+interface Options extends Omit<Conv3dOptions, "bias"> {
+  /** Padding by numbers, replicated, with any kernel: conv3dWindow. */
+  readonly window?: TapWindow;
+}
 
 /** [B, H, W, C] as [B, 1, H, W, C]; so also weights. */
 const frames = (shape: readonly number[]) => (shape.length === 5 ? shape : [shape[0] ?? 0, 1, ...shape.slice(1)]);
@@ -20,8 +32,9 @@ function axesOf(x: readonly number[], weight: readonly number[], options: Option
   return [0, 1, 2].map((i) => {
     const kernel = weight[i + 1] ?? 1;
     const mode = (i === 0 ? options.padding : options.spatialPadding) ?? (i === 0 ? "causal" : "centred");
-    const before = mode === "none" ? 0 : mode === "causal" ? kernel - 1 : (kernel - 1) / 2;
-    const after = mode === "centred" ? before : 0;
+    const usual = mode === "none" ? 0 : mode === "causal" ? kernel - 1 : (kernel - 1) / 2;
+    const before = options.window?.before[i] ?? usual;
+    const after = options.window?.after[i] ?? (mode === "centred" ? usual : 0);
     const size = x[i + 1] ?? 0;
     const stride = options.stride?.[i] ?? 1;
     return {
@@ -105,11 +118,15 @@ const twoD = ({ stride, spatialPadding, padMode }: Options): Conv2dOptions => ({
   ...(padMode === undefined ? {} : { padMode }),
 });
 
-const call = (x: AnyTensor, weight: AnyTensor, bias: AnyTensor | undefined, options: Options) =>
-  x.rank === 4 ? conv2d(x, weight, { ...twoD(options), bias }) : conv3d(x, weight, { ...options, bias });
+function call(x: AnyTensor, weight: AnyTensor, bias: AnyTensor | undefined, { window, ...options }: Options) {
+  if (window !== undefined) return conv3dWindow(x, weight, bias, window);
+  return x.rank === 4 ? conv2d(x, weight, { ...twoD(options), bias }) : conv3d(x, weight, { ...options, bias });
+}
 
-const label = (x: readonly number[], weight: readonly number[], options: Options) =>
-  `${x.length === 5 ? "conv3d" : "conv2d"} [${x}] by [${weight}] ${Object.values(options).join(" ")}`;
+function label(x: readonly number[], weight: readonly number[], { window, ...options }: Options): string {
+  const padding = window === undefined ? "" : ` before ${window.before} after ${window.after}`;
+  return `${x.length === 5 ? "conv3d" : "conv2d"} [${x}] by [${weight}] ${Object.values(options).join(" ")}${padding}`;
+}
 
 /** Values in all types, gradients by finite differences in f64: small sizes only. */
 function small(x: readonly number[], weight: readonly number[], options: Options = {}): OpCase {
@@ -161,6 +178,35 @@ function wide(x: readonly number[], weight: readonly number[]): OpCase {
     reference: ({ x, weight, bias }) => reference(x, weight, bias, {}),
     pitch: ["x"],
     slack: 30,
+  });
+}
+
+/** Into every second row and column of a larger clip, whose others stay 0. */
+function into(x: readonly number[], weight: readonly number[], window: TapWindow): OpCase {
+  const [b = 0, t = 0, h = 0, w = 0, c = 0] = outShape(x, weight, { window });
+  const shape = [b, t, 2 * h, 2 * w, c];
+  return opCase({
+    name: `${label(x, weight, { window })} into every second voxel`,
+    inputs: { x: { shape: x }, weight: { shape: weight }, bias: { shape: [weight[0] ?? 0] } },
+    run: ({ x, weight, bias }) => {
+      const y = zeros(shape, { dtype: x.dtype, device: x.device });
+      const [sb = 0, st = 0, sh = 0, sw = 0, sc = 0] = y.strides;
+      const view = { shape: [b, t, h, w, c], strides: [sb, st, 2 * sh, 2 * sw, sc], offset: y.offset + sh + sw };
+      conv3dInto(x, weight, bias, window, y.viewAs(view));
+      return y;
+    },
+    reference: ({ x, weight, bias }) => {
+      const y = fill(shape, () => 0);
+      reference(x, weight, bias, { window }).data.forEach((value, i) => {
+        const [channel, voxel] = [i % c, Math.floor(i / c)];
+        const [column, row] = [voxel % w, Math.floor(voxel / w) % h];
+        const line = Math.floor(voxel / w / h) * 2 * h + 2 * row + 1;
+        y.data[(line * 2 * w + 2 * column + 1) * c + channel] = value;
+      });
+      return y;
+    },
+    pitch: ["x"],
+    slack: 8,
   });
 }
 
@@ -224,6 +270,20 @@ export const cases: OpCase[] = [
   ]),
   large([1, 3, 5, 6, 32], [4, 3, 3, 3, 32], { padding: "none", spatialPadding: "none" }),
   wide([1, 1, 6, 700, 32], [8, 3, 3, 3, 32]),
+  // Any kernel and padding, as the taps of an enlarged clip are folded; an edge that is read through every tap.
+  small([1, 3, 4, 3, 2], [2, 2, 2, 2, 2], { window: { before: [1, 1, 0], after: [0, 0, 1] } }),
+  small([1, 3, 3, 4, 2], [2, 2, 2, 2, 2], { window: { before: [0, 0, 1], after: [0, 1, 0] } }),
+  small([1, 1, 2, 3, 1], [2, 4, 2, 5, 1], { window: { before: [3, 0, 2], after: [2, 1, 3] } }),
+  into([1, 2, 3, 4, 5], [3, 2, 2, 2, 5], { before: [1, 1, 0], after: [0, 0, 1] }),
+  into([2, 2, 3, 2, 8], [16, 2, 2, 1, 8], { before: [1, 0, 0], after: [0, 1, 0] }),
+  // Tiles of a GPU: 256 by 128 and 128 by 256 voxels by channels, also with the channels of x and y changed about; taps
+  // that begin within a block of 32 channels; voxels enough to be summed in parts for the weight.
+  large([1, 2, 11, 25, 24], [128, 1, 3, 3, 24]),
+  large([1, 3, 10, 20, 128], [24, 3, 1, 1, 128], zero),
+  large([1, 3, 8, 16, 8], [256, 1, 1, 3, 8]),
+  large([1, 3, 16, 8, 256], [16, 1, 3, 1, 256], zero),
+  large([1, 4, 18, 17, 72], [128, 3, 1, 1, 72], { stride: [2, 1, 1] }),
+  large([2, 1, 26, 44, 3], [5, 1, 1, 3, 3]),
   opCase({
     name: "conv3d of narrow values by an f32 weight",
     inputs: {

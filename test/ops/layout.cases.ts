@@ -26,6 +26,8 @@ const concatCases = (
     [[2, 3, 5], [2, 0, 5], [2, 4, 5], 1],
     [[3, 1], [3, 17], [3, 64], -1],
     [[0, 3], [0, 3], [2, 3], 0],
+    [[3, 16], [3, 32], [3, 16], -1],
+    [[2, 3, 8], [2, 1, 8], [2, 2, 8], 1],
   ] as [Index, Index, Index, number][]
 ).map(([a, b, c, axis]) =>
   opCase({
@@ -82,10 +84,39 @@ const paddings: [Index, [number, number][]][] = [
       [2, 1],
     ],
   ],
+  // Channels in whole packs.
+  [
+    [1, 2, 1, 3, 16],
+    [
+      [0, 0],
+      [2, 0],
+      [1, 1],
+      [0, 1],
+      [0, 0],
+    ],
+  ],
+  [
+    [2, 3, 2, 8],
+    [
+      [1, 0],
+      [0, 0],
+      [0, 0],
+      [0, 0],
+    ],
+  ],
+  [
+    [3, 0, 2],
+    [
+      [1, 0],
+      [2, 1],
+      [0, 0],
+    ],
+  ],
 ];
 
 const padCases = paddings.flatMap(([shape, padding]) =>
-  (["zero", "replicate"] as const).flatMap((mode) =>
+  // An empty axis has no edge to repeat.
+  (shape.includes(0) ? (["zero"] as const) : (["zero", "replicate"] as const)).flatMap((mode) =>
     moving(
       `pad [${shape}] ${mode} ${JSON.stringify(padding)}`,
       shape,
@@ -110,6 +141,11 @@ const gathers: [Index, Index, number, DType][] = [
   [[1, 1], [1], 0, "i64"],
   [[130, 300], [9], 0, "i32"],
   [[4, 3], [0], 0, "i32"],
+  [[3, 6, 16], [5], 1, "i32"],
+  // More ids than a block lists at a time; more slices than there are blocks.
+  [[5, 7], [300], 0, "i64"],
+  [[3, 11, 2], [140], 1, "i32"],
+  [[1100, 1], [13], 0, "i32"],
 ];
 
 const gatherCases = gathers.map(([shape, idsShape, axis, dtype]) => {
@@ -124,7 +160,7 @@ const gatherCases = gathers.map(([shape, idsShape, axis, dtype]) => {
     run: ({ x, ids }) => gather(x, ids, { axis }),
     reference: ({ x, ids }) => gathered(x, ids, along),
     dtypes: all,
-    ...(few(shape) ? { gradients: ["x"] as const } : {}),
+    ...(few(shape) || shape.at(-1) === 1 ? { gradients: ["x"] as const } : {}),
     pitch: ["x"],
     slack: 0,
   });

@@ -1,8 +1,10 @@
-import { noGrad } from "../../lib/autograd/index.js";
+import { detach, grad, noGrad, requiresGrad } from "../../lib/autograd/index.js";
 import { zeros } from "../../lib/ops/fill.js";
-import { type Activation, linear, matmul } from "../../lib/ops/linear.js";
+import { type Activation, linear } from "../../lib/ops/linear.js";
 import { slice } from "../../lib/ops/views.js";
+import type { Tensor } from "../../lib/tensor/tensor.js";
 import { type AnyTensor, fill, type Host, type OpCase, opCase } from "./case.js";
+import { matmulReference } from "./matmul.cases.js";
 
 const gelu = (v: number) => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
 /** erf by its series, near zero. */
@@ -196,100 +198,119 @@ const mixed: OpCase[] = (["bf16", "f16", "f32"] as const).map((dtype) =>
   }),
 );
 
-// --- matmul ---------------------------------------------------------------------------------------------------------------
+// Around the CUDA kernels' tiles: 128 × 256 or 64 × 64, K in blocks of 32; up to 8 rows go another way. Rows aligned to
+// 16, 8, 4 and 2 bytes in the 16-bit types.
+const cudaSizes = [
+  [1, 19, 264],
+  [3, 8, 520],
+  [8, 17, 271],
+  [9, 64, 32],
+  [63, 65, 31],
+  [65, 63, 33],
+  [64, 66, 12],
+  [70, 20, 10],
+  [250, 500, 40],
+  [257, 383, 72],
+] as const;
 
-/** Element (row, column) of matrix `batch`, as stored or transposed; batch axes of one repeat. */
-function elementOf(t: Host, transposed: boolean, batch: readonly number[], row: number, column: number): number {
-  const [rows, columns] = t.shape.slice(-2) as [number, number];
-  const axes = t.shape.slice(0, -2);
-  const lead = batch.length - axes.length;
-  let matrix = 0;
-  axes.forEach((size, i) => {
-    matrix = matrix * size + (size === 1 ? 0 : (batch[lead + i] as number));
-  });
-  const at = transposed ? column * columns + row : row * columns + column;
-  return t.data[matrix * rows * columns + at] as number;
-}
+const cudaTiles: OpCase[] = cudaSizes.map(([m, n, k]) =>
+  opCase({
+    name: `linear of ${m} × ${k} by ${n}, next to a CUDA tile's edge`,
+    inputs: {
+      x: { shape: [1, m, k] },
+      weight: { shape: [n, k] },
+      bias: { shape: [n] },
+      residual: { shape: [1, m, n] },
+      gate: { shape: [1, n] },
+    },
+    run: ({ x, weight, bias, residual, gate }) => linear(x, weight, { bias, residual, gate, activation: "gelu" }),
+    reference: (h) => linearReference(h, gelu),
+    slack: 32,
+  }),
+);
 
-function matmulReference(a: Host, b: Host, transposeA = false, transposeB = false): Host {
-  const [aRows, aColumns] = a.shape.slice(-2) as [number, number];
-  const [bRows, bColumns] = b.shape.slice(-2) as [number, number];
-  const [m, k] = transposeA ? [aColumns, aRows] : [aRows, aColumns];
-  const n = transposeB ? bRows : bColumns;
-  const rank = Math.max(a.shape.length, b.shape.length) - 2;
-  const axis = (t: Host, i: number) => t.shape.slice(0, -2).at(i - rank) ?? 1;
-  const batch = Array.from({ length: rank }, (_, i) => {
-    const sizes = [axis(a, i), axis(b, i)];
-    return sizes.includes(0) ? 0 : Math.max(...sizes);
+// K is cut where it is long and the result small; the parts' sums are finished together.
+const cutSums: OpCase[] = [
+  opCase({
+    name: "linear with few results of long sums",
+    inputs: { x: { shape: [9, 4100] }, weight: { shape: [11, 4100] }, bias: { shape: [11] } },
+    run: ({ x, weight, bias }) => linear(x, weight, { bias, activation: "silu" }),
+    reference: (h) => linearReference(h, silu),
+    slack: 64,
+  }),
+];
+
+/** dx = (dy · scale) W, db = Σ dy and dW = (dy · scale)ᵀ x. */
+function gradientReference({
+  x,
+  weight,
+  weightScale,
+  dy,
+}: Required<Pick<Parts, "x" | "weight" | "weightScale">> & { readonly dy: Host }): [Host, Host, Host] {
+  const [n, k] = weight.shape as [number, number];
+  const rows = dy.data.length / n;
+  const scaled = fill([rows, n], (i) => {
+    const scale = weightScale.data[weightScale.data.length === 1 ? 0 : i % n] as number;
+    return (dy.data[i] as number) * scale;
   });
-  return fill([...batch, m, n], (i) => {
-    const [row, column] = [Math.floor(i / n) % m, i % n];
-    let rest = Math.floor(i / n / m);
-    const place = [...batch].reverse().map((size) => {
-      const at = rest % size;
-      rest = Math.floor(rest / size);
-      return at;
-    });
-    place.reverse();
+  const flat = fill([rows, k], (i) => x.data[i] as number);
+  const dx = matmulReference(scaled, weight);
+  const db = fill([n], (j) => {
     let sum = 0;
-    for (let p = 0; p < k; p++) {
-      sum += elementOf(a, transposeA, place, row, p) * elementOf(b, transposeB, place, p, column);
-    }
+    for (let row = 0; row < rows; row++) sum += dy.data[row * n + j] as number;
     return sum;
   });
+  return [{ shape: x.shape, data: dx.data }, db, matmulReference(scaled, flat, true, false)];
 }
 
-const swap = (shape: readonly number[], on: boolean) =>
-  on ? [...shape.slice(0, -2), shape.at(-1) as number, shape.at(-2) as number] : [...shape];
-
-const products: OpCase[] = [
-  { a: [1, 1], b: [1, 1] },
-  { a: [3, 5], b: [5, 4] },
-  { a: [2, 3, 5], b: [2, 5, 4] },
-  { a: [2, 3, 5], b: [5, 4] },
-  { a: [3, 5], b: [2, 5, 4] },
-  { a: [2, 1, 3, 5], b: [3, 5, 2] },
-  { a: [1, 3, 1, 5], b: [2, 1, 5, 2] },
-  { a: [0, 3, 5], b: [5, 4] },
-  { a: [2, 3, 0], b: [2, 0, 4] },
-].flatMap(({ a: aShape, b: bShape }) =>
-  [0, 1, 2, 3].map((mode) => {
-    const [transposeA, transposeB] = [(mode & 1) !== 0, (mode & 2) !== 0];
-    return opCase({
-      name: `matmul [${aShape}] × [${bShape}]${transposeA ? ", a transposed" : ""}${transposeB ? ", b transposed" : ""}`,
-      inputs: { a: { shape: swap(aShape, transposeA) }, b: { shape: swap(bShape, transposeB) } },
-      run: ({ a, b }) => matmul(a, b, { transposeA, transposeB }),
-      reference: ({ a, b }) => matmulReference(a, b, transposeA, transposeB),
-      gradients: ["a", "b"],
-      pitch: ["a", "b"],
-      slack: 8,
-    });
-  }),
+const gradientTiles: OpCase[] = [
+  { m: [257], n: 72, k: 248 },
+  { m: [257], n: 248, k: 72 },
+  { m: [37], n: 248, k: 248 },
+  { m: [2, 13], n: 40, k: 24 },
+  { m: [70], n: 264, k: 8 },
+].flatMap(({ m, n, k }) =>
+  (["the type of x", "f8e4m3"] as const).flatMap((weightType) =>
+    [[1], [n]].map((scaleShape) => {
+      const f8 = weightType === "f8e4m3";
+      return opCase({
+        name: `linear's gradients, [${m}] × ${k} by ${n}, weight in ${weightType} with scale [${scaleShape}]`,
+        inputs: {
+          x: { shape: [...m, k] },
+          weight: { shape: [n, k], ...(f8 ? { dtype: weightType, value: f8Value } : {}) },
+          weightScale: { shape: scaleShape, dtype: "f32", value: (_, random) => 0.5 + random() },
+          bias: { shape: [n] },
+          dy: { shape: [...m, n] },
+        },
+        run: ({ x, weight, weightScale, bias, dy }) => {
+          const leaves = [x, bias, ...(f8 ? [] : [weight])].map((t) => requiresGrad(detach(t)));
+          const [leafX = x, leafBias, leafWeight = weight] = leaves;
+          const y = linear(leafX, leafWeight, { weightScale, bias: leafBias });
+          return grad(y, leaves, { gradient: dy }) as Tensor[];
+        },
+        reference: (h) => gradientReference(h).slice(0, f8 ? 2 : 3),
+        slack: 32,
+      });
+    }),
+  ),
 );
 
-const larger: OpCase[] = [
-  [130, 35, 33],
-  [17, 70, 520],
-].flatMap(([m = 0, n = 0, k = 0]) =>
-  [0, 1, 2, 3].map((mode) => {
-    const [transposeA, transposeB] = [(mode & 1) !== 0, (mode & 2) !== 0];
-    return opCase({
-      name: `matmul of ${m} × ${k} by ${n}, mode ${mode}`,
-      inputs: { a: { shape: swap([2, m, k], transposeA) }, b: { shape: swap([k, n], transposeB) } },
-      run: ({ a, b }) => matmul(a, b, { transposeA, transposeB }),
-      reference: ({ a, b }) => matmulReference(a, b, transposeA, transposeB),
-      dtypes: ["f32", "bf16", "f64"],
-      slack: 32,
-    });
-  }),
-);
-
-const widened = opCase({
-  name: "matmul of bf16 with an f32 result",
-  inputs: { a: { shape: [4, 9], dtype: "bf16" }, b: { shape: [9, 5], dtype: "bf16" } },
-  run: ({ a, b }: { a: AnyTensor; b: AnyTensor }) => matmul(a, b, { dtype: "f32" }),
-  reference: ({ a, b }) => matmulReference(a, b),
-  dtypes: ["f32"],
+const groupedRows = opCase({
+  name: "linear's gradients for rows in groups with gaps between",
+  inputs: { x: { shape: [3, 9, 16] }, weight: { shape: [24, 16] }, dy: { shape: [3, 8, 24] } },
+  run: ({ x, weight, dy }) => {
+    const leaves = [requiresGrad(detach(x)), requiresGrad(detach(weight))] as [AnyTensor, AnyTensor];
+    return grad(linear(slice(leaves[0], 1, 1, 9), leaves[1]), leaves, { gradient: dy }) as Tensor[];
+  },
+  reference: ({ x, weight, dy }) => {
+    const part = fill([3, 8, 16], (i) => x.data[Math.floor(i / 128) * 144 + 16 + (i % 128)] as number);
+    const [dx, , dw] = gradientReference({ x: part, weight, weightScale: fill([1], () => 1), dy });
+    const whole = fill([3, 9, 16], (i) =>
+      i % 144 < 16 ? 0 : (dx.data[Math.floor(i / 144) * 128 + (i % 144) - 16] as number),
+    );
+    return [whole, dw];
+  },
+  slack: 16,
 });
 
 export const cases: OpCase[] = [
@@ -299,7 +320,8 @@ export const cases: OpCase[] = [
   intoView,
   ...scaled,
   ...mixed,
-  ...products,
-  ...larger,
-  widened,
+  ...cudaTiles,
+  ...cutSums,
+  ...gradientTiles,
+  groupedRows,
 ];

@@ -1,16 +1,15 @@
 /** Updates in place: AdamW against its formulas in f64, averages, norms and clipping; nothing left behind. */
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   type AdamWOptions,
   adamwStep,
   cast,
   clipScale,
+  type Device,
   type DType,
   emaStep,
   globalNorm,
   isHunyuanError,
-  openDevice,
   randn,
   requiresGrad,
   scaleInPlace,
@@ -20,22 +19,9 @@ import {
   tensor,
   zeros,
 } from "../../lib/tensor.js";
+import { onEachDevice } from "../support/each-device.js";
 
-const device = openDevice("cpu");
-const optim = suite("optim");
-optim.after(() => device.dispose());
-
-/** A test after which no tensor and no byte may be left. */
-function test(name: string, run: () => void | Promise<void>): void {
-  optim(name, async () => {
-    const before = device.memory();
-    await run();
-    await device.sync();
-    const after = device.memory();
-    assert.is(after.live, before.live, "bytes left behind");
-    assert.is(after.tensors, before.tensors, "tensors left behind");
-  });
-}
+const optim = await onEachDevice("optim");
 
 const host = async (t: Tensor) => Float64Array.from(await t.read(), Number);
 const hosts = (list: readonly Tensor[]) => Promise.all(list.map(host));
@@ -45,9 +31,9 @@ const dispose = (...lists: (readonly Tensor[])[]) => {
 
 /** One below and above the runs of 512 and the chunks of 32768; none, one, a prime. */
 const shapes = [[1], [0, 3], [7, 73], [512], [513], [2, 16384], [32769], [5, 6, 7]];
-const some = (dtype: "f32" | "f64" | "bf16", seed: number) =>
+const some = (device: Device, dtype: "f32" | "f64" | "bf16", seed: number) =>
   shapes.map((shape, i) => randn(shape, { seed: 100 * seed + i, dtype, device }));
-const none = (dtype: "f32" | "f64") => shapes.map((shape) => zeros(shape, { dtype, device }));
+const none = (device: Device, dtype: "f32" | "f64") => shapes.map((shape) => zeros(shape, { dtype, device }));
 
 type Settings = Required<Pick<AdamWOptions, "lr" | "beta1" | "beta2" | "eps" | "weightDecay" | "step">>;
 
@@ -83,11 +69,11 @@ for (const [dtype, tolerance] of [
   ["f64", 1e-14],
   ["f32", 1e-6],
 ] as const) {
-  test(`adamwStep in ${dtype}, three steps`, async () => {
-    const [params, m, v] = [some(dtype, 1), none(dtype), none(dtype)];
+  const threeSteps = async (device: Device) => {
+    const [params, m, v] = [some(device, dtype, 1), none(device, dtype), none(device, dtype)];
     const [wp, wm, wv] = [await hosts(params), await hosts(m), await hosts(v)];
     for (let step = 1; step <= 3; step++) {
-      const grads = some(dtype, 1 + step);
+      const grads = some(device, dtype, 1 + step);
       const gradScale = step === 2 ? tensor(0.25, { dtype: "f32", device }) : undefined;
       adamwStep(params, grads, m, v, { ...settings, step, ...(gradScale ? { gradScale } : {}) });
       (await hosts(grads)).forEach((g, i) => {
@@ -100,10 +86,11 @@ for (const [dtype, tolerance] of [
     near(await hosts(m), wm, tolerance, "m");
     near(await hosts(v), wv, tolerance, "v");
     dispose(params, m, v);
-  });
+  };
+  optim.test(`adamwStep in ${dtype}, three steps`, threeSteps, ["adamw_step", dtype]);
 }
 
-test("bf16 parameters with f32 masters follow small steps that bf16 alone would lose", async () => {
+optim.test("bf16 parameters with f32 masters follow small steps that bf16 alone would lose", async (device) => {
   const make = () => tensor([1, 2, -3], { dtype: "bf16", device });
   const [withMaster, alone] = [make(), make()];
   const master = cast(withMaster, "f32");
@@ -125,7 +112,53 @@ test("bf16 parameters with f32 masters follow small steps that bf16 alone would 
   dispose([withMaster, alone, master, grad], state);
 });
 
-test("adamwStep on leaves records nothing and takes gradients in f32 for bf16", async () => {
+optim.test("lists longer than a launch takes, of mixed types and at odd addresses", async (device) => {
+  const dtypes = ["f32", "bf16", "f16"] as const;
+  const rounding = { f32: 1e-6, bf16: 4e-3, f16: 5e-4 };
+  const typeOf = (i: number) => dtypes[i % 3] as (typeof dtypes)[number];
+  const count = 170;
+  const make = (size: (i: number) => number, dtype: (i: number) => (typeof dtypes)[number], seed: number) =>
+    Array.from({ length: count }, (_, i) => randn([size(i)], { seed: seed + i, dtype: dtype(i), device }));
+  const size = (i: number) => (i * 37) % 101;
+  // Dense views that begin one element further on.
+  const stored = make((i) => size(i) + 1, typeOf, 0);
+  const params = stored.map((t, i) => (i % 4 === 0 ? slice(t, 0, 1) : slice(t, 0, 0, size(i))));
+  const grads = make(size, (i) => typeOf(i + 1), 1000);
+  const [m, v] = [0, 1].map(() => params.map(({ shape }) => zeros(shape, { device }))) as [Tensor[], Tensor[]];
+  const [wp, wg, wm, wv] = [await hosts(params), await hosts(grads), await hosts(m), await hosts(v)];
+  adamwStep(params, grads, m, v, { ...settings, step: 1 });
+  wp.forEach((p, i) => {
+    adamw(p, wg[i] as Float64Array, wm[i] as Float64Array, wv[i] as Float64Array, { ...settings, step: 1 }, 1);
+  });
+  near(await hosts(m), wm, 1e-6, "m");
+  near(await hosts(v), wv, 1e-6, "v");
+  const got = await hosts(params);
+  params.forEach((_, i) => {
+    near([got[i] as Float64Array], [wp[i] as Float64Array], rounding[typeOf(i)], `parameter ${i}:`);
+  });
+
+  emaStep(params, grads, 0.75);
+  const averaged = await hosts(params);
+  params.forEach((_, i) => {
+    const want = (got[i] as Float64Array).map((p, k) => 0.75 * p + 0.25 * (wg[i]?.[k] as number));
+    near([averaged[i] as Float64Array], [want], rounding[typeOf(i)], `average ${i}:`);
+  });
+  scaleInPlace(params, -0.5);
+  const scaled = await hosts(params);
+  // f16 loses bits of what is small.
+  near(
+    scaled,
+    averaged.map((list) => list.map((x) => -0.5 * x)),
+    1e-7,
+    "scaled",
+  );
+  const norm = globalNorm(params);
+  const squares = scaled.flatMap((list) => [...list]).reduce((sum, x) => sum + x * x, 0);
+  assert.ok(Math.abs((await norm.item()) - Math.sqrt(squares)) < 1e-6 * Math.sqrt(squares));
+  dispose(stored, params, grads, m, v, [norm]);
+});
+
+optim.test("adamwStep on leaves records nothing and takes gradients in f32 for bf16", async (device) => {
   const param = requiresGrad(tensor([[1, 2]], { dtype: "bf16", device }));
   const [g, m, v] = [tensor([[0.5, -0.5]], { device }), zeros([1, 2], { device }), zeros([1, 2], { device })];
   adamwStep([param], [g], [m], [v], { lr: 0.5, weightDecay: 0, step: 1 });
@@ -134,8 +167,8 @@ test("adamwStep on leaves records nothing and takes gradients in f32 for bf16", 
   dispose([param, g, m, v]);
 });
 
-test("emaStep", async () => {
-  const [targets, sources] = [some("f32", 1), some("bf16", 2)];
+optim.test("emaStep", async (device) => {
+  const [targets, sources] = [some(device, "f32", 1), some(device, "bf16", 2)];
   const [t, s] = [await hosts(targets), await hosts(sources)];
   emaStep(targets, sources, 0.9);
   const want = t.map((list, k) => list.map((v, i) => 0.9 * v + 0.1 * (s[k]?.[i] as number)));
@@ -143,8 +176,8 @@ test("emaStep", async () => {
   dispose(targets, sources);
 });
 
-test("globalNorm, clipScale and scaleInPlace", async () => {
-  const tensors = some("f32", 4);
+optim.test("globalNorm, clipScale and scaleInPlace", async (device) => {
+  const tensors = some(device, "f32", 4);
   const squares = (await hosts(tensors)).map((list) => list.reduce((sum, v) => sum + v * v, 0));
   const want = Math.sqrt(squares.reduce((a, b) => a + b, 0));
   const norm = globalNorm(tensors);
@@ -162,7 +195,7 @@ test("globalNorm, clipScale and scaleInPlace", async () => {
   dispose(tensors, [norm, clip, keep, clipped, tripled]);
 });
 
-test("globalNorm of values whose squares f32 cannot hold, of nothing, and of views", async () => {
+optim.test("globalNorm of values whose squares f32 cannot hold, of nothing, and of views", async (device) => {
   const wide = tensor(
     [
       [3e25, 4e25, 7],
@@ -178,7 +211,7 @@ test("globalNorm of values whose squares f32 cannot hold, of nothing, and of vie
   dispose([wide, view, nothing, norm, empty]);
 });
 
-test("f64 everywhere stays f64", async () => {
+optim.test("f64 everywhere stays f64", async (device) => {
   const x = tensor([3, 4], { dtype: "f64", device });
   const norm = globalNorm([x]);
   assert.is(norm.dtype, "f64");
@@ -186,7 +219,7 @@ test("f64 everywhere stays f64", async () => {
   dispose([x, norm]);
 });
 
-test("what is refused", () => {
+optim.test("what is refused", (device) => {
   scope(() => {
     const refused = (code: "INVALID_ARGUMENT" | "SHAPE_MISMATCH" | "DTYPE_UNSUPPORTED", call: () => unknown) =>
       assert.throws(call, (error: unknown) => isHunyuanError(error, code));

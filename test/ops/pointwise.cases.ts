@@ -14,8 +14,10 @@ import {
   sub,
   where,
 } from "../../lib/ops/pointwise.js";
+import { slice } from "../../lib/ops/views.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { type AnyTensor, fill, type Host, hostOf, type InputRecipe, type OpCase, opCase } from "./case.js";
+import { sliced } from "./moving.js";
 
 /** fn of the elements that meet when the tensors are broadcast against each other. */
 function broadcast(hosts: readonly Host[], fn: (...values: number[]) => number): Host {
@@ -92,6 +94,20 @@ const pairs = [
     [2, 1, 2, 1, 2, 3],
     [1, 3, 1, 2, 1, 3],
   ],
+  // Whole packs of 16 bytes, repeated along the last axis, along others, along both in turn.
+  [[3, 16], [16]],
+  [
+    [3, 16],
+    [3, 1],
+  ],
+  [
+    [2, 1, 8],
+    [1, 3, 8],
+  ],
+  [
+    [2, 1, 1, 16],
+    [1, 2, 2, 1],
+  ],
   [[0, 4], [4]],
   [
     [3, 0],
@@ -125,6 +141,12 @@ const arithmeticCases = arithmetic.flatMap(({ name, run, plain }) => [
     }),
   ),
   opCase({
+    name: `${name} of slices that begin at whole packs`,
+    inputs: { a: { shape: [5, 48], value: apart(1) }, b: { shape: [5, 32], value: apart(-0.83) } },
+    run: (t) => run(slice(t.a, 1, 16, 32), slice(t.b, 1, 16)),
+    reference: (h) => broadcast([sliced(h.a, 1, 16, 32), sliced(h.b, 1, 16, 32)], plain),
+  }),
+  opCase({
     name: `${name} with a number on either side`,
     inputs: { x: { shape: [3, 11], value: apart(1) } },
     run: ({ x }) => [run(x, 1.5), run(-0.75, x)],
@@ -145,6 +167,17 @@ const arithmeticCases = arithmetic.flatMap(({ name, run, plain }) => [
     reference: (h) => broadcast([h.a, h.b], plain),
   }),
 ]);
+
+const saturationCase = opCase({
+  name: "minimum and maximum of integers and a number beyond them",
+  inputs: { x: { shape: [17], value: (i) => i * 9 } },
+  run: ({ x }) => [minimum(x, -5e9), maximum(x, 5e9), minimum(x, 60), maximum(-7, x)],
+  reference({ x }) {
+    const map = (fn: (v: number) => number) => fill(x.shape, (i) => fn(x.data[i]!));
+    return [map(() => -(2 ** 31)), map(() => 2 ** 31 - 1), map((v) => Math.min(v, 60)), x];
+  },
+  dtypes: ["i32"],
+});
 
 const wraps = { i32: (v: number) => v | 0, u8: (v: number) => v & 255, i64: (v: number) => v } as const;
 const integerCases = (["i32", "u8", "i64"] as const).flatMap((dtype) =>
@@ -228,6 +261,26 @@ const whereCases = [
     pitch: ["a", "b"],
   }),
   opCase({
+    name: "where, in whole packs",
+    inputs: { cond: { ...everyThird, shape: [3, 1, 16] }, a: { shape: [2, 1] }, b: { shape: [3, 2, 16] } },
+    run: ({ cond, a, b }) => [where(cond, a, b), where(cond, b, a), where(cond, b, 1), where(cond, 0, b)],
+    reference: ({ cond, a, b }) => [
+      broadcast([cond, a, b], (c, x, y) => (c !== 0 ? x : y)),
+      broadcast([cond, b, a], (c, x, y) => (c !== 0 ? x : y)),
+      broadcast([cond, b], (c, x) => (c !== 0 ? x : 1)),
+      broadcast([cond, b], (c, y) => (c !== 0 ? 0 : y)),
+    ],
+    dtypes: ["f32", "bf16", "f16", "f64", "i32", "i64", "u8", "bool"],
+    pitch: ["a", "b", "cond"],
+  }),
+  opCase({
+    name: "where across blocks",
+    inputs: { cond: { ...everyThird, shape: [4097] }, a: { shape: [4097] }, b: { shape: [1] } },
+    run: ({ cond, a, b }) => where(cond, a, b),
+    reference: ({ cond, a, b }) => broadcast([cond, a, b], (c, x, y) => (c !== 0 ? x : y)),
+    pitch: ["a"],
+  }),
+  opCase({
     name: "where with a number on either side",
     inputs: { cond: everyThird, x: { shape: [4, 9] } },
     run: ({ cond, x }) => [where(cond, x, -Infinity), where(cond, 0.5, x)],
@@ -305,6 +358,7 @@ const fillCases = [
 export const cases: OpCase[] = [
   ...arithmeticCases,
   ...integerCases,
+  saturationCase,
   ...tieCases,
   ...compareCases,
   ...whereCases,

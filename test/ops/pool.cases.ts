@@ -107,6 +107,11 @@ export const cases: OpCase[] = [
   ...both([1, 3, 7, 5, 2], { kernel: [1, 2, 2], stride: [1, 3, 3] }),
   ...both([2, 6, 5, 3], { kernel: [2, 2] }),
   ...both([1, 5, 3, 33], { kernel: [3, 3], stride: [2, 2], padding: [1, 1], countIncludePad: false }),
+  // Whole packs of channels, one at least; more than 256 places a window; windows that leave a rest.
+  ...both([1, 2, 5, 3, 8], { kernel: [1, 2, 2] }),
+  ...both([2, 3, 4, 3, 24], { kernel: [3, 3, 2], stride: [1, 2, 1], padding: [1, 1, 1] }),
+  ...both([1, 17, 19, 1], { kernel: [17, 17], stride: [1, 2] }).slice(0, 1),
+  ...both([1, 2, 3, 2], { kernel: [9, 8], stride: [1, 2], padding: [4, 4] }),
   ...both([0, 6, 5, 3], { kernel: [2, 2] }),
   ...both([1, 6, 4, 0], { kernel: [2, 2] }),
   opCase({

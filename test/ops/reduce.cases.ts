@@ -1,4 +1,5 @@
 import { argmax, max, mean, min, norm, type ReduceOptions, sum, sumTo, variance } from "../../lib/ops/reduce.js";
+import { broadcastTo, slice, transpose } from "../../lib/ops/views.js";
 import type { Tensor } from "../../lib/tensor/tensor.js";
 import { type AnyTensor, fill, type Host, hostOf, type InputRecipe, type OpCase, opCase } from "./case.js";
 
@@ -62,6 +63,9 @@ const folds: readonly Fold[] = [
   },
 ];
 
+/** Few distinct values: many ties. */
+const coarse: NonNullable<InputRecipe["value"]> = (_, random) => Math.floor(6 * random());
+
 /** Far enough apart that differences see no kink of max and min. */
 const apart: NonNullable<InputRecipe["value"]> = (i) => ((i * 37) % 211) / 50 - 2;
 
@@ -88,6 +92,12 @@ const large: typeof small = [
   { shape: [43_693, 3], options: { axes: 0 } },
   { shape: [3, 130, 7, 33], options: { axes: [1, 3] } },
   { shape: [2, 19, 5, 211], options: { axes: [0, 2] } },
+  // Rows, and columns, of whole packs of 16 bytes on two axes; few of them, many, and a rest.
+  { shape: [2, 5, 3, 16], options: { axes: [1, 3] } },
+  { shape: [2, 5, 3, 16], options: { axes: [0, 2] } },
+  { shape: [2, 40, 3, 64], options: { axes: [1, 3] } },
+  { shape: [40, 2, 30, 16], options: { axes: [0, 2] } },
+  { shape: [1, 1037], options: { axes: 0 } },
 ];
 
 const show = ({ axes, keepDims }: ReduceOptions) => `over ${axes ?? "all"}${keepDims === true ? ", kept" : ""}`;
@@ -124,6 +134,64 @@ const foldCases = folds.flatMap(({ name, run, plain }) => [
     slack: 1000,
   }),
 ]);
+
+/** Values are those of x, rows of 16; what the op gets is a view of them. */
+const layoutCases = [
+  opCase({
+    name: "sum, max and argmax of a transposed tensor",
+    inputs: { x: { shape: [70, 17], value: coarse } },
+    run: ({ x }) =>
+      [0, 1].flatMap((axis) => {
+        const t = transpose(x);
+        return [sum(t, { axes: axis }), max(t, { axes: axis }), argmax(t, { axis }), argmax(t)];
+      }),
+    reference: ({ x }) => {
+      const t = fill([17, 70], (i) => x.data[(i % 70) * 17 + Math.floor(i / 70)]!);
+      return [0, 1].flatMap((axes) => [
+        reduced(t, { axes }, exactSum),
+        reduced(t, { axes }, largest),
+        reduced(t, { axes }, firstLargest),
+        reduced(t, {}, firstLargest),
+      ]);
+    },
+    dtypes: ["f32", "bf16", "f64"],
+  }),
+  opCase({
+    name: "sum and min of aligned rows with a gap: packs with a rest",
+    inputs: { x: { shape: [530, 16] } },
+    run: ({ x }) => {
+      const view = slice(x, 1, 0, 13);
+      return [sum(view, { axes: 0 }), min(view, { axes: 0 }), sum(view, { axes: 1 }), min(view)];
+    },
+    reference: ({ x }) => {
+      const view = fill([530, 13], (i) => x.data[Math.floor(i / 13) * 16 + (i % 13)]!);
+      return [
+        reduced(view, { axes: 0 }, exactSum),
+        reduced(view, { axes: 0 }, smallest),
+        reduced(view, { axes: 1 }, exactSum),
+        reduced(view, {}, smallest),
+      ];
+    },
+    slack: 2,
+  }),
+  opCase({
+    name: "sum of a row repeated",
+    inputs: { x: { shape: [1, 24] } },
+    run: ({ x }) => {
+      const view = broadcastTo(x, [1100, 24]);
+      return [sum(view, { axes: 0 }), sum(view, { axes: 1 }), sum(view)];
+    },
+    reference: ({ x }) => [
+      hostOf(
+        [24],
+        x.data.map((v) => 1100 * v),
+      ),
+      fill([1100], () => exactSum([...x.data])),
+      hostOf([], [1100 * exactSum([...x.data])]),
+    ],
+    slack: 2,
+  }),
+];
 
 const empty = [
   opCase({
@@ -250,8 +318,6 @@ function firstLargest(values: readonly number[]): number {
   const nan = values.findIndex(Number.isNaN);
   return nan >= 0 ? nan : values.indexOf(largest(values));
 }
-/** Few distinct values: many ties. */
-const coarse: NonNullable<InputRecipe["value"]> = (_, random) => Math.floor(6 * random());
 const argmaxCases = [
   ...[[1], [3, 7], [5, 129], [70_001], [140, 1026]].map((shape) =>
     opCase({
@@ -296,6 +362,7 @@ const sumToCases = [
 
 export const cases: OpCase[] = [
   ...foldCases,
+  ...layoutCases,
   ...empty,
   ...specialCases,
   ...tieCases,

@@ -96,6 +96,9 @@ export const cases: OpCase[] = [
   upsampleCase([1, 3, 2, 2, 3], [2, 2, 2], false),
   upsampleCase([1, 2, 2, 2, 17], [1, 2, 2], true),
   upsampleCase([1, 3, 2, 2, 2], [3, 1, 2], true),
+  // Whole packs of channels: one of bf16, three of f32.
+  upsampleCase([1, 2, 3, 2, 8], [2, 2, 2], true),
+  upsampleCase([2, 2, 1, 3, 12], [1, 3, 2], false),
   upsampleCase([1, 0, 2, 2, 2], [2, 2, 2], true),
   upsampleCase([1, 2, 2, 2, 0], [2, 2, 2], true),
   ...flags.flatMap((flag) => [
@@ -104,6 +107,7 @@ export const cases: OpCase[] = [
     resizeCase([1, 2, 4, 6, 2], { height: 4, width: 11, ...flag }),
     resizeCase([1, 11, 13, 1], { height: 3, width: 1, ...flag }),
     resizeCase([1, 3, 4, 17], { height: 6, width: 5, ...flag }),
+    resizeCase([2, 3, 5, 8], { height: 2, width: 7, ...flag }),
   ]),
   resizeCase([0, 5, 5, 2], { height: 3, width: 4 }),
   resizeCase([1, 5, 5, 0], { height: 3, width: 4 }),

@@ -105,6 +105,8 @@ const rotations: OpCase[] = [true, false].flatMap((interleaved) =>
     { x: [2, 3, 2, 34], positions: 0 },
     { x: [1, 0, 2, 4], positions: 0 },
     { x: [1, 700, 3, 18], positions: 450 },
+    { x: [2, 5, 9, 16], positions: 4 },
+    { x: [1, 3, 17, 128], positions: 2 },
   ].map(({ x: shape, positions }) =>
     opCase({
       name: `rope [${shape}], ${positions} tokens, ${interleaved ? "interleaved" : "halves"}`,
@@ -115,7 +117,7 @@ const rotations: OpCase[] = [true, false].flatMap((interleaved) =>
       },
       run: ({ x, cos, sin }) => rope(x, cos, sin, { interleaved }),
       reference: ({ x, cos, sin }) => ropeReference(x, cos, sin, interleaved),
-      gradients: shape[1] === 700 ? [] : ["x"],
+      gradients: shape[1] === 700 || shape[3] === 128 ? [] : ["x"],
       pitch: ["x", "cos"],
     }),
   ),
@@ -137,6 +139,7 @@ const normed: OpCase[] = [
   { shape: [1, 3, 1, 2], positions: 3 },
   { shape: [1, 4, 2, 30], positions: 4 },
   { shape: [1, 0, 2, 4], positions: 0 },
+  { shape: [1, 3, 9, 16], positions: 2 },
 ].map(({ shape, positions }) => {
   const d = shape[3] as number;
   return opCase({
@@ -160,6 +163,59 @@ const normed: OpCase[] = [
     gradients: ["q", "k", "qWeight", "kWeight"],
     pitch: ["q", "k"],
   });
+});
+
+/** One head size for each way in which heads are dealt out to lanes, by heads that do not fill a warp's last round. */
+const headSizes = [64, 128, 136, 264, 520, 130].map((d) =>
+  opCase({
+    name: `qkNormRope with heads of ${d}, weights and tables in f32`,
+    inputs: {
+      q: { shape: [2, 5, 11, d] },
+      k: { shape: [2, 5, 2, d] },
+      qWeight: { shape: [d], dtype: "f32" },
+      kWeight: { shape: [d] },
+      cos: { shape: [4, d], dtype: "f32" },
+      sin: { shape: [4, d], dtype: "f32" },
+    },
+    run: ({ q, k, qWeight, kWeight, cos, sin }) => {
+      const out = qkNormRope(q, k, qWeight, kWeight, cos, sin);
+      return [out.q, out.k];
+    },
+    reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
+      ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
+      ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
+    ],
+    gradients: ["q", "k", "qWeight", "kWeight"],
+    pitch: ["q", "cos"],
+    dtypes: ["f32", "bf16", "f16"],
+    slack: 8,
+    only: ["simt", "cuda"],
+  }),
+);
+
+/** Weights summed over several blocks of tokens, of heads in packs. */
+const manyTokens = opCase({
+  name: "qkNormRope, gradients over many tokens",
+  inputs: {
+    q: { shape: [3, 701, 3, 16] },
+    k: { shape: [3, 701, 1, 16] },
+    qWeight: { shape: [16] },
+    kWeight: { shape: [16] },
+    cos: { shape: [700, 16] },
+    sin: { shape: [700, 16] },
+  },
+  run: ({ q, k, qWeight, kWeight, cos, sin }) => {
+    const out = qkNormRope(q, k, qWeight, kWeight, cos, sin);
+    return [out.q, out.k];
+  },
+  reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
+    ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
+    ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
+  ],
+  gradients: ["q", "k", "qWeight", "kWeight"],
+  dtypes: ["f32", "bf16"],
+  slack: 8,
+  only: ["simt", "cuda"],
 });
 
 const withoutTables = opCase({
@@ -228,4 +284,13 @@ const overItself = opCase({
   ],
 });
 
-export const cases: OpCase[] = [...makeTables, ...rotations, ...normed, withoutTables, intoJoint, overItself];
+export const cases: OpCase[] = [
+  ...makeTables,
+  ...rotations,
+  ...normed,
+  ...headSizes,
+  manyTokens,
+  withoutTables,
+  intoJoint,
+  overItself,
+];

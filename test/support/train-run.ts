@@ -1,7 +1,5 @@
 /** A small run with everything in it that resuming could miss: bf16 with masters, Muon, an average, two stages, lost captions. */
-import { createHash } from "node:crypto";
-import { readBytes } from "../../lib/tensor/file.js";
-import { type Device, type Tensor, tensor } from "../../lib/tensor.js";
+import { type Device, tensor } from "../../lib/tensor.js";
 import {
   type DitStage,
   DitTask,
@@ -13,6 +11,7 @@ import {
   type TrainingOptions,
   type TrainingResult,
 } from "../../lib/train.js";
+import { hashOfState } from "./state-hash.js";
 import { freshDit, inputsFor, type Numbered, NumberedSource, trainDit } from "./train-case.js";
 
 export const runStages = [
@@ -62,12 +61,7 @@ export async function smallRun(device: Device, options: RunOptions): Promise<Sma
         options.onEvent?.(event);
       },
     });
-    const hash = createHash("sha256");
-    for (const part of Object.values(task.parts())) {
-      for (const [name, one] of part.tensors()) hash.update(name).update(await readBytes(one as Tensor));
-      hash.update(JSON.stringify(part.data()));
-    }
-    return { ...result, sha256: hash.digest("hex"), events };
+    return { ...result, sha256: await hashOfState(task.parts()), events };
   } finally {
     dit.params.dispose();
   }

@@ -1,11 +1,10 @@
 /** A small run of the autoencoder with everything in it that resuming could miss: a discriminator, tiles, an average, stages. */
-import { createHash } from "node:crypto";
-import { readBytes } from "../../lib/tensor/file.js";
 import { type Device, type Tensor, tensor } from "../../lib/tensor.js";
 import { PatchDiscriminator } from "../../lib/train/vae/discriminator.js";
 import { initialVae } from "../../lib/train/vae/initial.js";
 import { type VaeStage, VaeTask, type VaeTaskOptions, vaeMuonGroup } from "../../lib/train/vae/vae-task.js";
 import { runTraining, type TrainingEvent, type TrainingOptions, type TrainingResult } from "../../lib/train.js";
+import { hashOfState } from "./state-hash.js";
 import { type Numbered, NumberedSource } from "./train-case.js";
 
 /** Two pixels and two frames to a latent. */
@@ -76,13 +75,9 @@ export async function vaeRun(device: Device, { task: given, after, ...options }:
         options.onEvent?.(event);
       },
     });
-    const hash = createHash("sha256");
-    for (const part of Object.values(task.parts())) {
-      for (const [name, one] of part.tensors()) hash.update(name).update(await readBytes(one));
-      hash.update(JSON.stringify(part.data()));
-    }
+    const sha256 = await hashOfState(task.parts());
     await after?.(task);
-    return { ...result, sha256: hash.digest("hex"), events };
+    return { ...result, sha256, events };
   } finally {
     task.dispose();
     discriminator.dispose();

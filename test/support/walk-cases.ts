@@ -3,7 +3,7 @@
 import { isFloat } from "../../lib/tensor/dtype.js";
 import { backward, type Device, type DType, requiresGrad, scope, Tensor, tensor } from "../../lib/tensor.js";
 import type { AnyTensor, OpCase } from "../ops/case.js";
-import { makeInputs, strided } from "./run-cases.js";
+import { makeInputs, strided } from "./case-inputs.js";
 
 /** Not all the same: many gradients of a constant are zero, and what remains of them is noise. */
 function weights(like: Tensor, device: Device): Tensor {

@@ -22,6 +22,8 @@ import { refusal } from "../support/refusal.js";
 import { freshDit, inputsFor, type Numbered, NumberedSource, trainDit } from "../support/train-case.js";
 
 const device = openDevice("cpu");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 const at = (step: number, stage: Partial<DitStage> = {}): StepPlace<DitStage> => ({

@@ -22,6 +22,8 @@ import { loadTiny, smallRequest, temporaryFolder } from "../support/tiny-pipelin
 
 const test = suite("training: initial model");
 const device = openDevice("cpu");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 const words = demoWords();

@@ -151,15 +151,15 @@ test("distil: a student that takes guidance; a teacher that takes it already is 
   assert.match(student.variant ?? "", /guidance as an input$/);
   assert.not.match(student.variant ?? "", /without/);
   await using model = await loadTiny(plain, { transformer: join(config.folder, "transformer") });
-  const [weak, strong] = [1, 6].map((guidanceScale) => model.generate({ ...request, guidanceScale }));
-  assert.not.ok(sameBytes(await (weak as typeof strong)!, await strong!));
+  const weak = await model.generate({ ...request, guidanceScale: 1 });
+  assert.not.ok(sameBytes(weak, await model.generate({ ...request, guidanceScale: 6 })));
   const refused = await rejection(runTrainingConfig({ ...config, ...common(guided), ...cacheOf(guided) }));
   assert.match(refused.message, /takes guidance as an input already/);
 });
 
 test("vae, with an adversary: told, measured, and saved as one that loads", async () => {
   const stages = stagesOf(clips).map((stage) => ({ ...stage, steps: 1, crop: "keep" }));
-  const adversary = { channels: 4, layers: 1, learner: { lr: 0.001 }, start: 1 };
+  const adversary = { channels: 8, layers: 1, learner: { lr: 0.001 }, start: 1 };
   const config = {
     ...{ kind: "vae", ...common(guided), stages, adversary, statisticsBatches: 1, saveDtype: "bf16" },
     ...{ validation: validationOf(clips), run: { seed: 3, validateEvery: 2, sampleEvery: 2 } },
@@ -167,7 +167,7 @@ test("vae, with an adversary: told, measured, and saved as one that loads", asyn
   const { files, events } = await collected(config);
   const notes = events.flatMap((event) => (event.kind === "note" ? [event.text] : []));
   assert.ok(
-    notes.some((text) => /losses: l1, kl, adversarial/.test(text)),
+    notes.some((text) => /losses: l1, adversarial, kl/.test(text)),
     notes.join("\n"),
   );
   assert.ok(notes.some((text) => /perceptual loss is off/.test(text)));

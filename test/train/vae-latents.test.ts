@@ -13,6 +13,8 @@ import { living } from "../support/vae-case.js";
 
 const device = openDevice("cpu");
 const test = suite("autoencoder's latents");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 /** The demo's. */

@@ -15,6 +15,8 @@ import { movingBars, smallVae, type VaeRun, vaeRun, vaeStages } from "../support
 
 const device = openDevice("cpu");
 const test = suite("training: autoencoder");
+// What earlier tests let go of must be gone before a test counts bytes.
+test.before.each(() => device.sync());
 test.after(() => device.dispose());
 
 const runs = temporaryFolder();
@@ -69,7 +71,6 @@ test("tiles are drawn for a share of the batches", async () => {
 });
 
 test("it learns: PSNR rises, and what is finished has latents of variance 1, loads, and is as good", async () => {
-  await device.sync();
   const before = living(device);
   const folder = fresh();
   const stages = [{ name: "all", steps: 40, schedule: { kind: "cosine" } }] as const;

@@ -8,6 +8,7 @@ import {
   stageSchema,
   timestepsSchema,
 } from "../../train/config.js";
+import { discriminatorDefaults } from "../../train/vae/discriminator.js";
 import { vaeLossWeights } from "../../train/vae/objective.js";
 
 const whole = z.int().min(1);
@@ -149,7 +150,8 @@ const vae = z.strictObject({
   lpips: z.array(z.string().min(1)).min(1).optional(),
   adversary: z
     .strictObject({
-      channels: whole.optional(),
+      /** Of the first layer, a multiple of 8. Default 64. */
+      channels: whole.multipleOf(discriminatorDefaults.normGroups).optional(),
       layers: whole.optional(),
       learner: learnerSchema,
       start: z.int().min(0).optional(),

@@ -2,7 +2,7 @@
 import { Draws } from "../data/draws.js";
 import { drawCaption } from "./captions.js";
 import { type DemoScene, drawScene } from "./scene.js";
-import { backgroundNames, combinations, type DemoMotion, type DemoSubject } from "./vocabulary.js";
+import { backgroundNames, combinations, type DemoColour, type DemoMotion, type DemoSubject } from "./vocabulary.js";
 
 export interface DemoClip {
   readonly scene: DemoScene;
@@ -17,6 +17,8 @@ export interface DemoClipsOptions {
   readonly which?: "all" | "training" | "held out";
   /** How often each motion comes, as whole numbers. Default {@link motionWeights}; all alike for evaluation: {}. */
   readonly weights?: Readonly<Partial<Record<DemoMotion, number>>>;
+  /** All clips in this colour, which may be one that the demo model never saw: to teach it one. Default: colours as they come. */
+  readonly colour?: DemoColour | undefined;
 }
 
 /** What is harder to learn comes more often. */
@@ -34,7 +36,8 @@ export const motionWeights = {
 const captionsPerClip = 4;
 
 /** Clip `index` depends on the options and its index only. Combinations and backgrounds come evenly. */
-export function demoClips({ count, seed, which = "training", weights = motionWeights }: DemoClipsOptions): DemoClip[] {
+export function demoClips(options: DemoClipsOptions): DemoClip[] {
+  const { count, seed, which = "training", weights = motionWeights, colour } = options;
   const wanted: readonly Omit<DemoSubject, "background">[] = combinations(which).flatMap((one) =>
     Array.from({ length: weights[one.motion] ?? 1 }, () => one),
   );
@@ -44,7 +47,8 @@ export function demoClips({ count, seed, which = "training", weights = motionWei
     for (const { one, i } of order.slice(0, count - clips.length)) {
       // Each place of the list meets every background in five rounds.
       const background = backgroundNames[(i + round) % backgroundNames.length] as DemoSubject["background"];
-      clips.push(demoClipOf({ ...one, background }, seed, `${which} ${clips.length}`));
+      const subject = { ...one, background, ...(colour === undefined ? {} : { colour }) };
+      clips.push(demoClipOf(subject, seed, `${which} ${clips.length}`));
     }
   }
   return clips;

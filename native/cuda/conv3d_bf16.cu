@@ -1,0 +1,13 @@
+// Convolutions in bf16 on tensor cores (mma.sync m16n8k16), sums in f32. The math, the shapes and the bounds: conv3d.cu
+// and conv3d_backward_weight.cu.
+#include "cuda/device/conv_gradient.cuh"
+#include "cuda/device/conv_kernel.cuh"
+
+namespace hn::cuda {
+
+Status conv_bf16(const Context& ctx, ConvParams& p) { return launch_conv<bf16>(ctx, p); }
+Status conv_gradient_bf16(const Context& ctx, const ConvGradientParams& p) {
+  return launch_conv_gradient<bf16>(ctx, p);
+}
+
+}  // namespace hn::cuda
