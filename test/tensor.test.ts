@@ -148,6 +148,8 @@ test("views share storage and outlive their base", async () => {
   );
   const column = slice(base, 1, 1, 3);
   const flat = reshape(base, [6]);
+  // Outputs are allocated when their record is executed, not when it is queued.
+  await device.sync();
   const before = device.memory();
   base.dispose();
   assert.equal(await values(column), [2, 3, 5, 6]);

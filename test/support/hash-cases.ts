@@ -6,7 +6,7 @@ import { walkCase } from "./walk-cases.js";
 
 const device = openDevice("cpu");
 
-for (const [family, cases] of await loadCases()) {
+for (const [family, cases] of await loadCases("cpu")) {
   for (const c of cases) {
     for (const dtype of c.dtypes ?? (["f32", "bf16"] as const)) {
       const hash = createHash("sha1");

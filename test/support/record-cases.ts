@@ -30,7 +30,7 @@ const discard = async () => {};
 
 async function recordFamilies(device: Device): Promise<number> {
   let calls = 0;
-  for (const [family, cases] of await loadCases()) {
+  for (const [family, cases] of await loadCases("cpu")) {
     for (const c of cases) {
       for (const dtype of c.dtypes ?? dtypes) {
         for (const pitched of [undefined, ...(c.pitch ?? [])]) {
