@@ -85,7 +85,8 @@ function caughtBy(mode, report) {
 }
 
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : MODES;
-for (const mode of wanted) if (!MODES.includes(mode)) throw new Error(`unknown mode ${mode}; known: ${MODES.join(", ")}`);
+for (const mode of wanted)
+  if (!MODES.includes(mode)) throw new Error(`unknown mode ${mode}; known: ${MODES.join(", ")}`);
 
 let passed = 0;
 let failed = 0;
@@ -106,6 +107,8 @@ for (const mode of wanted) {
     note(caughtBy(mode, report), `${bug.what} → ${mode} → ${report || "not reported"}`);
   }
 }
-const skipped = MODES.filter((mode) => !wanted.includes(mode)).length * KERNELS.length + BUGS.filter((b) => !wanted.includes(b.mode)).length;
+const skipped =
+  MODES.filter((mode) => !wanted.includes(mode)).length * KERNELS.length +
+  BUGS.filter((b) => !wanted.includes(b.mode)).length;
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 if (failed > 0) process.exitCode = 1;
