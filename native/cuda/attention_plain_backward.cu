@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kPlainThreads, 1)
     const Tokens<const T> col_first = (kKeysAreRows ? t.q : t.k).head(tile.batch, head).from(s.col),
                           col_second = (kKeysAreRows ? t.dout : t.v).head(tile.batch, head).from(s.col);
     for (int col = cols.begin; col < cols.end; col += kPlainTile) {
-      float scores[kPlainEach][kPlainEach], dp[kPlainEach][kPlainEach] = {};
+      float scores[kPlainEach][kPlainEach], dp[kPlainEach][kPlainEach];
       // The barriers of the products stand between this and its readers, and between those and the next of it.
       if (threadIdx.x < kPlainTile) {
         const Scalars of_col = scalars_of<kKeysAreRows>(p, t.stats, tile.batch, head, s.col,
@@ -86,7 +86,12 @@ __global__ void __launch_bounds__(kPlainThreads, 1)
         smem.delta[threadIdx.x] = of_col.delta;
       }
       make_scores(scores, row_first, row, row_end, col_first, col, cols.end, smem.slab);
-      if (!work.of_value) make_scores(dp, row_second, row, row_end, col_second, col, cols.end, smem.slab);
+      if (!work.of_value) {
+        make_scores(dp, row_second, row, row_end, col_second, col, cols.end, smem.slab);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kPlainEach; ++i) dp[i][0] = dp[i][1] = dp[i][2] = dp[i][3] = 0;
+      }
 #pragma unroll
       for (int j = 0; j < kPlainEach; ++j) {
         const float added = smem.added[plain_col() + j], delta = smem.delta[plain_col() + j];
@@ -99,7 +104,8 @@ __global__ void __launch_bounds__(kPlainThreads, 1)
         }
       }
       put_weights(smem.weights, scores);
-      const Tokens<const T>& multiplied = work.of_value ? col_second : col_first;
+      Tokens<const T> multiplied = col_first;
+      if (work.of_value) multiplied = col_second;
       add_weighted<kWidth>(sums, smem.weights, multiplied, col, cols.end, work.chunk, smem.slab);
     }
   }

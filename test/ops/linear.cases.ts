@@ -270,27 +270,28 @@ const gradientTiles: OpCase[] = [
   { m: [2, 13], n: 40, k: 24 },
   { m: [70], n: 264, k: 8 },
 ].flatMap(({ m, n, k }) =>
-  (["the type of x", "f8e4m3"] as const).flatMap((weightType) =>
-    [[1], [n]].map((scaleShape) => {
-      const f8 = weightType === "f8e4m3";
-      return opCase({
-        name: `linear's gradients, [${m}] × ${k} by ${n}, weight in ${weightType} with scale [${scaleShape}]`,
-        inputs: {
-          x: { shape: [...m, k] },
-          weight: { shape: [n, k], ...(f8 ? { dtype: weightType, value: f8Value } : {}) },
-          weightScale: { shape: scaleShape, dtype: "f32", value: (_, random) => 0.5 + random() },
-          bias: { shape: [n] },
-          dy: { shape: [...m, n] },
-        },
-        run: ({ x, weight, weightScale, bias, dy }) => {
-          const leaves = [x, bias, ...(f8 ? [] : [weight])].map((t) => requiresGrad(detach(t)));
-          const [leafX = x, leafBias, leafWeight = weight] = leaves;
-          const y = linear(leafX, leafWeight, { weightScale, bias: leafBias });
-          return grad(y, leaves, { gradient: dy }) as Tensor[];
-        },
-        reference: (h) => gradientReference(h).slice(0, f8 ? 2 : 3),
-        slack: 32,
-      });
+  [
+    { f8: false, scaleShape: [n] },
+    { f8: true, scaleShape: [n] },
+    { f8: true, scaleShape: [1] },
+  ].map(({ f8, scaleShape }) =>
+    opCase({
+      name: `linear's gradients, [${m}] × ${k} by ${n}, ${f8 ? "f8e4m3 " : ""}weight with scale [${scaleShape}]`,
+      inputs: {
+        x: { shape: [...m, k] },
+        weight: { shape: [n, k], ...(f8 ? { dtype: "f8e4m3", value: f8Value } : {}) },
+        weightScale: { shape: scaleShape, dtype: "f32", value: (_, random) => 0.5 + random() },
+        bias: { shape: [n] },
+        dy: { shape: [...m, n] },
+      },
+      run: ({ x, weight, weightScale, bias, dy }) => {
+        const leaves = [x, bias, ...(f8 ? [] : [weight])].map((t) => requiresGrad(detach(t)));
+        const [leafX = x, leafBias, leafWeight = weight] = leaves;
+        const y = linear(leafX, leafWeight, { weightScale, bias: leafBias });
+        return grad(y, leaves, { gradient: dy }) as Tensor[];
+      },
+      reference: (h) => gradientReference(h).slice(0, f8 ? 2 : 3),
+      slack: 32,
     }),
   ),
 );

@@ -1,8 +1,8 @@
 import { matmul } from "../../lib/ops/linear.js";
 import { type AnyTensor, fill, type Host, type OpCase, opCase } from "./case.js";
 
-/** Element (row, column) of matrix `batch`, as stored or transposed; batch axes of one repeat. */
-function elementOf(t: Host, transposed: boolean, batch: readonly number[], row: number, column: number): number {
+/** Where matrix `batch` begins; batch axes of one repeat. */
+function matrixStart(t: Host, batch: readonly number[]): number {
   const [rows, columns] = t.shape.slice(-2) as [number, number];
   const axes = t.shape.slice(0, -2);
   const lead = batch.length - axes.length;
@@ -10,8 +10,7 @@ function elementOf(t: Host, transposed: boolean, batch: readonly number[], row: 
   axes.forEach((size, i) => {
     matrix = matrix * size + (size === 1 ? 0 : (batch[lead + i] as number));
   });
-  const at = transposed ? column * columns + row : row * columns + column;
-  return t.data[matrix * rows * columns + at] as number;
+  return matrix * rows * columns;
 }
 
 export function matmulReference(a: Host, b: Host, transposeA = false, transposeB = false): Host {
@@ -34,9 +33,12 @@ export function matmulReference(a: Host, b: Host, transposeA = false, transposeB
       return at;
     });
     place.reverse();
+    const aStart = matrixStart(a, place) + row * (transposeA ? 1 : aColumns);
+    const bStart = matrixStart(b, place) + column * (transposeB ? bColumns : 1);
+    const [aStep, bStep] = [transposeA ? aColumns : 1, transposeB ? 1 : bColumns];
     let sum = 0;
     for (let p = 0; p < k; p++) {
-      sum += elementOf(a, transposeA, place, row, p) * elementOf(b, transposeB, place, p, column);
+      sum += (a.data[aStart + p * aStep] as number) * (b.data[bStart + p * bStep] as number);
     }
     return sum;
   });

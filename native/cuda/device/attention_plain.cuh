@@ -41,6 +41,7 @@ HN_DEVICE float element(const Tokens<const T>& from, int token, int end, int i) 
 template <class T>
 HN_DEVICE void load_turned(float* to, const Tokens<const T>& from, int first, int end, int depth) {
   constexpr int kPatches = kSlabDepth / 8;  // along the head
+#pragma unroll 4
   for (int patch = warp_id(); patch < kPatches * (kPlainTile / 4); patch += kPlainThreads / kWarp) {
     const int d = patch % kPatches * 8 + lane_id() % 8, r = patch / kPatches * 4 + lane_id() / 8;
     to[d * kTurnedLd + r] = element(from, first + r, end, depth + d);
@@ -63,7 +64,7 @@ HN_DEVICE void make_scores(float (&s)[kPlainEach][kPlainEach], const Tokens<cons
     load_turned(a, rows, row, row_end, depth);
     load_turned(b, cols, col, col_end, depth);
     __syncthreads();
-#pragma unroll 8
+#pragma unroll 4
     for (int d = 0; d < kSlabDepth; ++d) {
       float x[kPlainEach], y[kPlainEach];
       load_pack<kPlainEach>(a + d * kTurnedLd + plain_row(), x);
@@ -101,6 +102,7 @@ HN_DEVICE void add_weighted(PlainSums<kWidth>& sums, const float* weights, const
   constexpr int kAtOnce = kSlabFloats / kWidth < kPlainTile ? kSlabFloats / kWidth : kPlainTile;
   for (int c = 0; c < kPlainTile && col + c < col_end; c += kAtOnce) {
     __syncthreads();
+#pragma unroll 4
     for (int i = static_cast<int>(threadIdx.x); i < kAtOnce * kWidth; i += kPlainThreads) {
       slab[i] = element(cols, col + c + i / kWidth, col_end, chunk + i % kWidth);
     }
@@ -128,16 +130,15 @@ template <int kWidth, class T>
 HN_DEVICE void store_plain(const PlainSums<kWidth>& sums, const float (&factor)[kPlainEach], const Tokens<T>& to,
                            int first, int end, int chunk) {
 #pragma unroll
-  for (int i = 0; i < kPlainEach; ++i) {
-    const int token = first + plain_row() + i;
-    if (token >= end) continue;
-    T* const row = to.at(token);
+  for (int q = 0; q < kWidth / kPlainTile; ++q) {
 #pragma unroll
-    for (int q = 0; q < kWidth / kPlainTile; ++q) {
+    for (int j = 0; j < kPlainEach; ++j) {
+      const int at = chunk + plain_element(q) + j;
+      if (at >= to.width) continue;
 #pragma unroll
-      for (int j = 0; j < kPlainEach; ++j) {
-        const int at = chunk + plain_element(q) + j;
-        if (at < to.width) row[at * to.step] = narrow<T>(sums[i][q * kPlainEach + j] * factor[i]);
+      for (int i = 0; i < kPlainEach; ++i) {
+        const int token = first + plain_row() + i;
+        if (token < end) to.at(token)[at * to.step] = narrow<T>(sums[i][q * kPlainEach + j] * factor[i]);
       }
     }
   }

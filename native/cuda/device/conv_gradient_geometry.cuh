@@ -53,15 +53,16 @@ class ConvColumn {
     w_ = w - p.before[2];
   }
 
-  /// Those of voxel v of dy. Where there is zero, `inside` is false and the address one that is not read. No branches:
-  /// the products of a tile are scheduled among these instructions.
+  /// Those of voxel v of dy. Where there is zero, `inside` is false and the address one that is not read. The products
+  /// of a tile are scheduled among these instructions; the one branch, which all threads take alike, keeps the compiler
+  /// from working out all rows of a fetch at once, for which there are no registers.
   HN_DEVICE const T* at(const ConvGradientParams& p, int v, bool& inside) const {
     inside = inside_ & (v < p.voxels);
     v = min(v, p.voxels - 1);
     const int w = p.width.split(v) * p.stride[2] + w_, near_w = min(max(w, 0), p.size[2] - 1);
     const int h = p.height.split(v) * p.stride[1] + h_, near_h = min(max(h, 0), p.size[1] - 1);
     const int t = p.frames.split(v) * p.stride[0] + t_, near_t = min(max(t, 0), p.size[0] - 1);
-    inside &= p.clamp | ((t == near_t) & (h == near_h) & (w == near_w));
+    if (!p.clamp) inside &= (t == near_t) & (h == near_h) & (w == near_w);
     return static_cast<const T*>(p.x.data) + v * p.x.b + near_t * p.x.t + near_h * p.x.h + near_w * p.x.w +
            channel_ * p.x.c;
   }
