@@ -13,8 +13,8 @@ import {
 import type { PeerTask } from "./peers/task.js";
 
 /**
- * What the work meets first: the multiply-add units in f32, or memory. "read" is for work that reads far more than it
- * writes.
+ * What the work meets first: the multiply-add units (on a GPU the tensor cores, for 16-bit types), or memory. "read" is
+ * for work that reads far more than it writes.
  */
 export type Bound = "fma" | "copy" | "read";
 
@@ -38,6 +38,8 @@ export interface BenchCase {
   readonly flopsShare?: number | undefined;
   /** Whether rows tell the peak of resident memory, weights and inputs included. Default false. */
   readonly memory?: boolean | undefined;
+  /** Kinds of devices that the case is of a size for; default all. */
+  readonly only?: readonly string[] | undefined;
   open(device: Device): Promise<Work>;
 }
 

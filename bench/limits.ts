@@ -1,11 +1,14 @@
 /**
  * The limits of the machine, measured in the same run as what is compared with them: multiply-adds in registers, and
- * copies between arrays that no cache holds. The programs in bench/native are compiled here, at run time.
+ * copies between arrays that no cache holds. The programs in bench/native are compiled here, at run time. Those of a GPU are
+ * in limits-gpu.ts.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { BenchCase } from "./case.js";
+import { describeGpu, type GpuLimits, gpuLimitOf, gpuLimitRows, measureGpu } from "./limits-gpu.js";
 import { type DeviceFacts, processor, unitsOf } from "./machine.js";
 import type { Row } from "./report.js";
 
@@ -42,6 +45,7 @@ export interface Bandwidth {
 export interface Limits extends DeviceFacts {
   readonly fma: FmaPeak | null;
   readonly memory: Bandwidth | null;
+  readonly gpu: GpuLimits | null;
   /** Why something is null. */
   readonly missing: string;
 }
@@ -101,25 +105,33 @@ export function measureMemory(threads: number): Bandwidth {
   return runProgram<Bandwidth>(build("memory_bandwidth", "portable", flags), threads, 15);
 }
 
-/** Limits for a device; on anything but the CPU nothing is measured yet. */
+/** Limits of a processor or a GPU; other devices have none worth measuring. */
 export function measureLimits(device: string, facts: DeviceFacts): Limits {
-  if (!device.startsWith("cpu")) {
-    return { ...facts, fma: null, memory: null, missing: `limits of ${device} are not measured yet` };
-  }
+  const none = { ...facts, fma: null, memory: null, gpu: null, missing: "" };
   try {
-    return { ...facts, fma: measureFma(facts.isa, facts.threads), memory: measureMemory(facts.threads), missing: "" };
+    if (device.startsWith("cuda")) return { ...none, gpu: measureGpu() };
+    if (!device.startsWith("cpu")) return { ...none, missing: `${device} is a device for tests` };
+    return { ...none, fma: measureFma(facts.isa, facts.threads), memory: measureMemory(facts.threads) };
   } catch (error) {
-    return { ...facts, fma: null, memory: null, missing: error instanceof Error ? error.message : String(error) };
+    return { ...none, missing: error instanceof Error ? error.message : String(error) };
   }
 }
 
+/** What the case's rate is compared with. */
+export function limitOf({ bound, dtype }: Pick<BenchCase, "bound" | "dtype">, limits: Limits): number | null {
+  if (limits.gpu !== null) return gpuLimitOf(bound, dtype, limits.gpu);
+  if (bound === "fma") return limits.fma?.f32.best ?? null;
+  return bound === "copy" ? copyLimit(limits) : (limits.memory?.read ?? null);
+}
+
 /** Bytes that copies move, by the faster of the two ways. */
-export function copyLimit({ memory }: Limits): number | null {
+function copyLimit({ memory }: Limits): number | null {
   return memory === null ? null : Math.max(memory.copyStreaming, memory.copyPlain);
 }
 
 export function describeLimits(limits: Limits): string {
-  const { fma, memory } = limits;
+  const { fma, memory, gpu } = limits;
+  if (gpu !== null) return describeGpu(gpu);
   if (fma === null || memory === null) return `limits: not measured, since ${limits.missing}`;
   return [
     `limits: ${fma.f32.best.toFixed(1)} GFLOP/s f32, ${fma.f64.best.toFixed(1)} f64 (${fma.isa}, ${limits.threads} threads); ` +
@@ -130,7 +142,8 @@ export function describeLimits(limits: Limits): string {
 
 /** The rows of group `limits`: every instruction set that this processor has, then memory. */
 export function limitRows(device: string, limits: Limits): Row[] {
-  const { threads, fma, memory } = limits;
+  const { threads, fma, memory, gpu } = limits;
+  if (gpu !== null) return gpuLimitRows(device, gpu);
   if (fma === null || memory === null) return [];
   const rows: Row[] = [];
   for (const isa of Object.keys(isaFlags)) {

@@ -1,4 +1,4 @@
-/** How much memory this process holds, as the system counts it. */
+/** How much memory work takes: on the CPU what the process holds, as the system counts it, on others what is live on the device. */
 import { readFileSync, writeFileSync } from "node:fs";
 import type { Device } from "../lib/tensor.js";
 import type { Work } from "./case.js";
@@ -16,8 +16,14 @@ function statusBytes(field: "VmRSS" | "VmHWM"): number | null {
 /** Resident bytes now. */
 export const residentBytes = (): number | null => statusBytes("VmRSS");
 
-/** The most resident bytes during one call, above what was resident before the case was opened. */
+/** The most bytes during one call, inputs and weights included; on the CPU above what was resident before the case was opened. */
 export async function peakDuring(device: Device, work: Work, before: number | null): Promise<number | null> {
+  if (!device.name.startsWith("cpu")) {
+    device.resetPeak();
+    work.run();
+    await device.sync();
+    return device.memory().peak;
+  }
   try {
     // Starts the system's own high-water mark anew.
     writeFileSync("/proc/self/clear_refs", "5");

@@ -12,8 +12,7 @@ import { parseArgs } from "node:util";
 import { type Device, openDevice } from "../lib/tensor.js";
 import type { BenchCase, Bound, Work } from "./case.js";
 import { type Cost, costOf } from "./cost.js";
-import { runDispatch } from "./dispatch.bench.js";
-import { copyLimit, describeLimits, type Limits, limitRows, measureLimits } from "./limits.js";
+import { describeLimits, type Limits, limitOf, limitRows, measureLimits } from "./limits.js";
 import { busyWarning, factsOf } from "./machine.js";
 import { type Beside, type Clock, clockOf, type Timing, timeRounds } from "./measure.js";
 import { peakDuring, residentBytes } from "./memory.js";
@@ -48,9 +47,9 @@ export function rateOf(bound: Bound, { flops, bytes }: Cost, us: number): Pick<R
   return bound === "fma" ? { rate: flops / us / 1000, unit: "GFLOP/s" } : { rate: bytes / us / 1000, unit: "GB/s" };
 }
 
-export function limitOf(bound: Bound, limits: Limits): number | null {
-  if (bound === "fma") return limits.fma?.f32.best ?? null;
-  return bound === "copy" ? copyLimit(limits) : (limits.memory?.read ?? null);
+/** Whether the case is of a size for the device. */
+export function fits({ only }: BenchCase, device: Device): boolean {
+  return only === undefined || only.some((kind) => device.name.split(":")[0] === kind);
 }
 
 /** Opens a case and finds what it costs; one call has run after that. */
@@ -71,13 +70,19 @@ async function closeCase(work: Work, device: Device): Promise<void> {
 
 function rowOf(one: BenchCase, device: Device, limits: Limits, cost: Cost, timing: Timing & Partial<Beside>): Row {
   const { rate, unit } = rateOf(one.bound, cost, timing.medianUs);
-  const limit = limitOf(one.bound, limits);
+  const limit = limitOf(one, limits);
   const percentOfLimit = limit === null || rate === null ? null : (100 * rate) / limit;
   const { isa, threads } = limits;
   return {
     ...{ op: one.op, shape: one.shape, dtype: one.dtype, device: device.name, threads, isa, ...timing },
     ...{ rate, unit, limit, percentOfLimit },
   };
+}
+
+/** One row that cannot run must not end the others: what to say of it, and the program ends with 1. */
+export function failureOf({ op, shape, dtype }: BenchCase, error: unknown): string {
+  process.exitCode = 1;
+  return `${op} ${shape} ${dtype}: failed, ${error instanceof Error ? error.message : error}`;
 }
 
 interface TimingOptions {
@@ -130,7 +135,9 @@ async function main(): Promise<void> {
   const busy = busyWarning(facts.threads);
   if (busy !== undefined) reporter.note(busy);
   const wanted = [...groups].flatMap(([group, cases]) =>
-    cases.filter(({ op, dtype }) => selection.wants(group, op) && (values.dtype ?? dtype) === dtype),
+    cases.filter(
+      (one) => fits(one, device) && selection.wants(group, one.op) && (values.dtype ?? one.dtype) === one.dtype,
+    ),
   );
   if (values.profile) await profileAll(wanted, device, reporter);
   // The host's cost per call meets no limit of the device.
@@ -138,10 +145,20 @@ async function main(): Promise<void> {
     const limits = measureLimits(values.device, facts);
     reporter.note(describeLimits(limits));
     if (selection.wants("limits")) for (const row of limitRows(device.name, limits)) reporter.add(row);
-    for (const one of wanted) reporter.add(await measure(one, device, limits, { rounds, clock }));
+    for (const one of wanted) {
+      try {
+        reporter.add(await measure(one, device, limits, { rounds, clock }));
+      } catch (error) {
+        reporter.note(failureOf(one, error));
+      }
+    }
   }
   await device.dispose();
-  if (selection.wants("dispatch") && !values.profile) await runDispatch(reporter);
+  // The null device tells nothing of this one, and the package that times it may be missing on a GPU machine.
+  const ofHost = values.device === "cpu" || selection.names.includes("dispatch");
+  if (ofHost && selection.wants("dispatch") && !values.profile) {
+    await (await import("./dispatch.bench.js")).runDispatch(reporter);
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -1,13 +1,15 @@
 /**
  * Writes what follows from the op declarations in lib/ops: ids and hash for TypeScript, argument structs, decoders and
  * the list of kernels for C++, the index of public functions, and docs/ops.md. With --check it writes nothing and fails
- * when a file on disk is stale.
+ * when a file on disk is stale. The table of types by backend in docs/ops.md comes from the built backends: where one is
+ * not built, or built from other declarations, the table on disk stays, and a line on stdout says so.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { AttrSpec, InputSpec, Op } from "../lib/tensor/op.js";
+import { supportHeading, supportRows, supportSection } from "./gen/support.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const header = "Written by `npm run gen`; do not edit.";
@@ -174,7 +176,18 @@ ${families
     return `## ${family}\n\n| op | what | inputs | outputs | gradient |\n| --- | --- | --- | --- | --- |\n${rows.join("\n")}`;
   })
   .join("\n\n")}
-`;
+
+${await support()}`;
+
+/** The table of types by backend, or the one on disk where the backends cannot be asked. */
+async function support(): Promise<string> {
+  const answer = await supportRows(ops, `${hash}`);
+  if ("rows" in answer) return supportSection(answer.rows);
+  console.log(`types by backend not looked at, build and try again: ${answer.reason.split("\n")[0]}`);
+  const old = readFileSync(join(root, "docs/ops.md"), "utf8");
+  const at = old.indexOf(supportHeading);
+  return at < 0 ? supportSection([]) : old.slice(at);
+}
 
 function docRow(op: Op): string {
   const inputs = op.inputNames.map((name) => {

@@ -9,12 +9,12 @@ import { root } from "./lint/sources.mjs";
 
 const MAX_SHOWN = 40;
 
-/** Runs a program of node_modules/.bin; what it printed is the list of problems when it fails. */
+/** Runs a program of node_modules/.bin; what it printed is the list of problems when it fails, and `said` when not. */
 function tool(name, ...args) {
   const program = join(root, "node_modules", ".bin", name);
   const { status, signal, stdout, stderr, error } = spawnSync(program, args, { cwd: root, encoding: "utf8" });
   if (error) return { problems: [`${name} could not be started: ${error.message}`] };
-  if (status === 0) return { problems: [] };
+  if (status === 0) return { problems: [], said: stdout.trim() };
   const lines = `${stdout}${stderr}`.split("\n").filter((line) => line.trim() !== "");
   return { problems: lines.length > 0 ? lines : [`${name} ended with ${signal ?? status}`] };
 }
@@ -33,13 +33,19 @@ function biome() {
   };
 }
 
+/** gen says on stdout what it could not look at. */
+function generated() {
+  const { problems, said } = tool("tsx", "scripts/gen.ts", "--check");
+  return { problems, note: said };
+}
+
 const checks = {
   layering: checkLayering,
   places: checkPlaces,
   biome,
   "clang-format": clangFormat,
   types: () => tool("tsc", "-p", "tsconfig.check.json", "--pretty", "false"),
-  generated: () => tool("tsx", "scripts/gen.ts", "--check"),
+  generated,
   "isa symbols": checkIsaSymbols,
 };
 

@@ -6,13 +6,12 @@
 //   bounds    AddressSanitizer: shared and global memory, by line
 //
 //   node scripts/test-simt.mjs [plain] [races] [bounds]     default: all three
-import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+//   node scripts/test-simt.mjs --kernels[=FAMILY]           the library's kernels instead (scripts/simt/kernels.mjs), all
+//                                                           or the op families with this in their names
+//   --only plain|races|bounds                               as the mode's name alone
+import { checkKernels } from "./simt/kernels.mjs";
+import { build, execute, MODES } from "./simt/programs.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const MODES = ["plain", "races", "bounds"];
 const KERNELS = ["rows", "tile", "causal", "pipeline", "tensor_maps", "products"];
 const SEEDS = 8;
 
@@ -38,77 +37,86 @@ const BUGS = [
   { number: 16, kernel: "pipeline", mode: "plain", what: "no wgmma wait" },
   { number: 17, kernel: "pipeline", mode: "races", what: "generic write, then wgmma, without a proxy fence" },
   { number: 18, kernel: "pipeline", mode: "plain", what: "wrong descriptor stride" },
+  {
+    number: 19,
+    kernel: "rows",
+    mode: "bounds",
+    what: "global memory out of bounds",
+    says: "AddressSanitizer: heap-buffer-overflow",
+  },
+  { number: 20, kernel: "rows", mode: "bounds", what: "misaligned access of 16 bytes", says: "misaligned" },
 ];
 
-function run(command, args, options = {}) {
-  return spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 2 ** 28, ...options });
-}
-
-function build(mode) {
-  const folder = join(root, "build", "simt-test", mode);
-  mkdirSync(folder, { recursive: true });
-  const steps = [
-    ["-S", join(root, "native", "simt", "test"), "-B", folder, `-DHN_SIMT_MODE=${mode}`],
-    ["--build", folder, "--parallel", "2"],
-  ];
-  for (const args of steps) {
-    const { status, stdout, stderr, error } = run("cmake", args);
-    if (status !== 0) throw new Error(`cmake ${args.join(" ")}\n${stdout ?? ""}${stderr ?? error}`);
-  }
-  return join(folder, "simt_test");
-}
-
-function execute(program, args) {
-  const env = { ...process.env, TSAN_OPTIONS: "halt_on_error=1:exitcode=66", ASAN_OPTIONS: "detect_leaks=0" };
-  const result = run(program, args, { env, timeout: 120_000 });
-  // Kernels that randomise addresses more than this compiler's ThreadSanitizer can follow.
-  if (!/unexpected memory mapping/.test(result.stderr)) return result;
-  return run("setarch", ["--addr-no-randomize", program, ...args], { env, timeout: 120_000 });
-}
+const OPTIONS = {
+  env: {
+    TSAN_OPTIONS: "halt_on_error=1:exitcode=66",
+    ASAN_OPTIONS: "halt_on_error=1:detect_leaks=0",
+    UBSAN_OPTIONS: "halt_on_error=1",
+  },
+  timeout: 120_000,
+};
 
 /** "" when all was well, else how it was reported, in one line. */
 function reportOf({ status, signal, stdout, stderr }) {
   if (status === 0) return "";
   const race = /WARNING: ThreadSanitizer: ([^(]*)/.exec(stderr);
   const bounds = /ERROR: AddressSanitizer: (\S+)/.exec(stderr);
+  const misaligned = /(\w+\.cc:\d+):\d+: runtime error: .*?(misaligned address)/.exec(stderr);
   const place = /#\d+ .*\/test\/((?!main)\w+\.cc:\d+)/.exec(stderr)?.[1];
   if (race) return `ThreadSanitizer: ${race[1].trim()}${place ? ` at ${place}` : ""}`;
   if (bounds) return `AddressSanitizer: ${bounds[1]}${place ? ` at ${place}` : ""}`;
+  if (misaligned) return `${misaligned[2]} at ${misaligned[1]}`;
   return stdout.trim() || `ended with ${signal ?? status}: ${stderr.slice(-200)}`;
 }
 
 /** Whether the mode itself has spoken, and not some other part of the machinery. */
-function caughtBy(mode, report) {
+function caughtBy({ mode, says = "AddressSanitizer: use-after-poison" }, report) {
   if (mode === "races") return report.startsWith("ThreadSanitizer: data race");
-  if (mode === "bounds") return report.startsWith("AddressSanitizer: use-after-poison");
+  if (mode === "bounds") return report.startsWith(says);
   return /^(error|value), seed/.test(report);
 }
 
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : MODES;
-for (const mode of wanted)
-  if (!MODES.includes(mode)) throw new Error(`unknown mode ${mode}; known: ${MODES.join(", ")}`);
-
-let passed = 0;
-let failed = 0;
-function note(good, line) {
-  console.log(`${good ? "ok   " : "FAIL "} ${line}`);
-  if (good) passed += 1;
-  else failed += 1;
+/** Every right kernel, and every bug in the modes that should report it. Answers how many passed, failed, were skipped. */
+async function checkEmulator(wanted) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const note = (good, line) => {
+    console.log(`${good ? "ok   " : "FAIL "} ${line}`);
+    total[good ? "passed" : "failed"] += 1;
+  };
+  for (const mode of MODES) {
+    const bugs = BUGS.filter((bug) => bug.mode === mode);
+    if (!wanted.includes(mode)) {
+      total.skipped += KERNELS.length + bugs.length;
+      continue;
+    }
+    const program = await build(mode, "simt_test");
+    for (const kernel of KERNELS) {
+      const report = reportOf(await execute(program, [kernel, "0", String(SEEDS)], OPTIONS));
+      note(report === "", `${kernel} without a bug → ${mode} → ${report || `right under ${SEEDS} seeds`}`);
+    }
+    for (const bug of bugs) {
+      const report = reportOf(await execute(program, [bug.kernel, String(bug.number), String(SEEDS)], OPTIONS));
+      note(caughtBy(bug, report), `${bug.what} → ${mode} → ${report || "not reported"}`);
+    }
+  }
+  return total;
 }
 
-for (const mode of wanted) {
-  const program = build(mode);
-  for (const kernel of KERNELS) {
-    const report = reportOf(execute(program, [kernel, "0", String(SEEDS)]));
-    note(report === "", `${kernel} without a bug → ${mode} → ${report || `right under ${SEEDS} seeds`}`);
+function argumentsOf(args) {
+  const modes = [];
+  let kernels;
+  for (let i = 0; i < args.length; i++) {
+    const name = args[i] === "--only" ? (args[++i] ?? "nothing") : args[i];
+    if (MODES.includes(name)) modes.push(name);
+    else if (/^--kernels(=|$)/.test(name)) kernels = name.slice("--kernels=".length);
+    else
+      throw new Error(`unknown argument ${name}; known: ${MODES.join(", ")}, --kernels, --kernels=FAMILY, --only MODE`);
   }
-  for (const bug of BUGS.filter((b) => b.mode === mode)) {
-    const report = reportOf(execute(program, [bug.kernel, String(bug.number), String(SEEDS)]));
-    note(caughtBy(mode, report), `${bug.what} → ${mode} → ${report || "not reported"}`);
-  }
+  return { kernels, modes: modes.length > 0 ? modes : MODES };
 }
-const skipped =
-  MODES.filter((mode) => !wanted.includes(mode)).length * KERNELS.length +
-  BUGS.filter((b) => !wanted.includes(b.mode)).length;
+
+const { kernels, modes } = argumentsOf(process.argv.slice(2));
+const { passed, failed, skipped } =
+  kernels === undefined ? await checkEmulator(modes) : await checkKernels(kernels, modes);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 if (failed > 0) process.exitCode = 1;

@@ -16,6 +16,7 @@ import {
   mean,
   mul,
   noGrad,
+  ones,
   openDevice,
   requiresGrad,
   reshape,
@@ -82,6 +83,20 @@ test("an unused part of a split gets zeros", async () => {
   using x = leaf([1, 2, 3, 4]);
   scope(() => backward(sum(square(split(x, [1, 3], 0)[1] as typeof x))));
   assert.equal(await gradOf(x), [0, 4, 6, 8]);
+});
+
+test("what grad() answers belongs to the scope that it is called in", async () => {
+  const device = openDevice("cpu");
+  const total = scope(() => {
+    const x = requiresGrad(ones([3], { device }));
+    const loss = sum(square(x));
+    return add(loss, sum(grad(loss, [x])[0] as Tensor<"f32">));
+  });
+  assert.is(await total.item(), 9);
+  total.dispose();
+  await device.sync();
+  assert.is(device.memory().tensors, 0);
+  await device.dispose();
 });
 
 test("grad() leaves .grad alone and answers undefined for strangers", async () => {

@@ -1,6 +1,5 @@
 /** The autoencoder's single ops against results of the reference implementation (test/fixtures/ops.json says how made). */
 import { readFileSync } from "node:fs";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   add,
@@ -9,13 +8,13 @@ import {
   type Device,
   groupNorm,
   linear,
-  openDevice,
   reshape,
   scope,
   type Tensor,
   tensor,
   upsampleNearest,
 } from "../lib/tensor.js";
+import { onEachDevice } from "./support/each-device.js";
 import { readSafetensors } from "./support/safetensors.js";
 
 const fixture = (name: string) => new URL(`./fixtures/${name}`, import.meta.url);
@@ -45,22 +44,19 @@ function channelsLast(shape: readonly number[], data: Float64Array): { shape: nu
   return { shape: [outer, ...shape.slice(2), channels], data: moved };
 }
 
-const test = suite("conformance: convolution, upsampling, attention of the autoencoder");
-let device: Device;
-test.before(() => {
-  device = openDevice("cpu");
-});
-test.after(() => device.dispose());
+const conformance = await onEachDevice("conformance: convolution, upsampling, attention of the autoencoder");
+
+type Load = (name: string) => Tensor<"f32">;
 
 /** A stored tensor in our layout; matrices and vectors need no change. */
-function load(name: string): Tensor<"f32"> {
+function load(device: Device, name: string): Tensor<"f32"> {
   const { shape, data } = stored(name);
   const ours = shape.length === 5 ? channelsLast(shape, data) : { shape, data };
   return tensor(ours.data, { dtype: "f32", device, shape: ours.shape });
 }
 
-async function check(name: string, run: () => Tensor): Promise<void> {
-  const out = scope(run);
+async function check(name: string, device: Device, make: (load: Load) => Tensor): Promise<void> {
+  const out = scope(() => make((key) => load(device, key)));
   try {
     const { shape, data } = stored(name);
     const want = channelsLast(shape, data);
@@ -93,32 +89,35 @@ assert.is(outputs("down").length, 9);
 assert.is(outputs("up").length, 6);
 
 for (const { name, video, three } of outputs("down")) {
-  test(name, () =>
-    check(name, () => conv3d(load(video), load("w.conv.weight"), { bias: load("w.conv.bias"), stride: three })),
+  conformance.test(name, (device) =>
+    check(name, device, (of) => conv3d(of(video), of("w.conv.weight"), { bias: of("w.conv.bias"), stride: three })),
   );
 }
 
 for (const { name, video, three } of outputs("up")) {
-  test(name, () =>
-    check(name, () => conv3d(upsampleNearest(load(video), three), load("w.up.weight"), { bias: load("w.up.bias") })),
+  conformance.test(name, (device) =>
+    check(name, device, (of) =>
+      conv3d(upsampleNearest(of(video), three), of("w.up.weight"), { bias: of("w.up.bias") }),
+    ),
   );
 }
 
-test("out.attention", () =>
-  check("out.attention", () => {
-    const x = load("in.attention");
+conformance.test("out.attention", (device) =>
+  check("out.attention", device, (of) => {
+    const x = of("in.attention");
     const [B, T, H, W, C] = x.shape as [number, number, number, number, number];
     const project = (from: Tensor<"f32">, name: string) =>
-      linear(from, load(`w.attention.${name}.weight`), { bias: load(`w.attention.${name}.bias`) });
+      linear(from, of(`w.attention.${name}.weight`), { bias: of(`w.attention.${name}.bias`) });
     const normed = groupNorm(x, {
       groups: 4,
-      weight: load("w.attention.group_norm.weight"),
-      bias: load("w.attention.group_norm.bias"),
+      weight: of("w.attention.group_norm.weight"),
+      bias: of("w.attention.group_norm.bias"),
     });
     const tokens = reshape(normed, [B, T * H * W, C]);
     const heads = (name: string) => reshape(project(tokens, name), [B, T * H * W, 1, C]);
     const o = attention(heads("to_q"), heads("to_k"), heads("to_v"), { frameTokens: H * W });
     return add(reshape(project(reshape(o, [B, T * H * W, C]), "to_out.0"), x.shape), x);
-  }));
+  }),
+);
 
-test.run();
+conformance.run();

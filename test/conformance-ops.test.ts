@@ -5,15 +5,14 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  type Device,
   type DType,
   type FloatDType,
   gelu,
   groupNorm,
   layerNorm,
-  openDevice,
   permute,
   rmsNorm,
   rope,
@@ -24,6 +23,7 @@ import {
   type Tensor,
   tensor,
 } from "../lib/tensor.js";
+import { onEachDevice } from "./support/each-device.js";
 import { readSafetensors } from "./support/safetensors.js";
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), "fixtures");
@@ -41,7 +41,6 @@ function load(name: string) {
 
 const ops = load("ops");
 const ropeCase = load("rope");
-const device = openDevice("cpu");
 
 function storedTensor(from: typeof ops, name: string) {
   const found = from.stored.get(name);
@@ -49,7 +48,7 @@ function storedTensor(from: typeof ops, name: string) {
   return found;
 }
 
-function input<D extends DType>(from: typeof ops, name: string, dtype: D): Tensor<D> {
+function input<D extends DType>(device: Device, from: typeof ops, name: string, dtype: D): Tensor<D> {
   const { data, shape } = storedTensor(from, name);
   return tensor(data, { dtype, shape, device });
 }
@@ -65,28 +64,29 @@ function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
   return worst / largest;
 }
 
-/** What an op of the transformer or the autoencoder makes of the stored inputs, in a type. */
-const made: { readonly [output: string]: (dtype: FloatDType) => Tensor } = {
-  "out.layer_norm": (dtype) => layerNorm(input(ops, "in.norm", dtype), { eps: 1e-6 }),
-  "out.rms_norm": (dtype) => rmsNorm(input(ops, "in.norm", dtype), input(ops, "in.rms_weight", dtype), { eps: 1e-6 }),
-  "out.group_norm": (dtype) => {
+/** The stored inputs in one type on one device. */
+type Given<D extends FloatDType = FloatDType> = (name: string) => Tensor<D>;
+
+/** What an op of the transformer or the autoencoder makes of the stored inputs. */
+const made: { readonly [output: string]: (given: Given) => Tensor } = {
+  "out.layer_norm": (given) => layerNorm(given("in.norm"), { eps: 1e-6 }),
+  "out.rms_norm": (given) => rmsNorm(given("in.norm"), given("in.rms_weight"), { eps: 1e-6 }),
+  "out.group_norm": (given) => {
     // Stored [B, C, T, H, W]; ours is channels last.
-    const x = permute(input(ops, "in.group_norm", dtype), [0, 2, 3, 4, 1]);
-    const weight = input(ops, "in.group_norm_weight", dtype);
-    const bias = input(ops, "in.group_norm_bias", dtype);
+    const x = permute(given("in.group_norm"), [0, 2, 3, 4, 1]);
+    const [weight, bias] = [given("in.group_norm_weight"), given("in.group_norm_bias")];
     return permute(groupNorm(x, { groups: 4, weight, bias, eps: 1e-6 }), [0, 4, 1, 2, 3]);
   },
-  "out.gelu_tanh": (dtype) => gelu(input(ops, "in.act", dtype), { approximate: "tanh" }),
-  "out.silu": (dtype) => silu(input(ops, "in.act", dtype)),
+  "out.gelu_tanh": (given) => gelu(given("in.act"), { approximate: "tanh" }),
+  "out.silu": (given) => silu(given("in.act")),
 };
 
-const test = suite("conformance: ops");
-test.after(() => device.dispose());
+const conformance = await onEachDevice("conformance: ops");
 
 for (const [name, make] of Object.entries(made)) {
   for (const dtype of ["f32", "bf16"] as const) {
-    test(`${name} in ${dtype}`, async () => {
-      const result = scope(() => make(dtype));
+    conformance.test(`${name} in ${dtype}`, async (device) => {
+      const result = scope(() => make((key) => input(device, ops, key, dtype)));
       const got = Float32Array.from(await result.read(), Number);
       result.dispose();
       const own = 2 * (ops.about.tensors[name]?.bf16_vs_fp64 ?? 0) + 2 ** -8;
@@ -97,14 +97,11 @@ for (const [name, make] of Object.entries(made)) {
   }
 }
 
-test("silu within group norm is group norm, then silu", async () => {
+conformance.test("silu within group norm is group norm, then silu", async (device) => {
+  const given: Given<"f32"> = (name) => input(device, ops, name, "f32");
   const [fused, composed] = scope(() => {
-    const x = permute(input(ops, "in.group_norm", "f32"), [0, 2, 3, 4, 1]);
-    const options = {
-      groups: 4,
-      weight: input(ops, "in.group_norm_weight", "f32"),
-      bias: input(ops, "in.group_norm_bias", "f32"),
-    };
+    const x = permute(given("in.group_norm"), [0, 2, 3, 4, 1]);
+    const options = { groups: 4, weight: given("in.group_norm_weight"), bias: given("in.group_norm_bias") };
     return [groupNorm(x, { ...options, silu: true }), silu(groupNorm(x, options))];
   });
   assert.ok(distance(await fused.read(), await composed.read()) < 1e-6);
@@ -113,7 +110,7 @@ test("silu within group norm is group norm, then silu", async () => {
 });
 
 for (const [grid, checksum] of Object.entries(ropeCase.about.checksums ?? {})) {
-  test(`rope tables of ${grid}`, async () => {
+  conformance.test(`rope tables of ${grid}`, async (device) => {
     const [t = 0, h = 0, w = 0] = grid.split("x").map(Number);
     const { cos, sin } = ropeTables3d({ t, h, w }, { device });
     const rows = [...storedTensor(ropeCase, `out.rows_${grid}`).data];
@@ -132,14 +129,14 @@ for (const [grid, checksum] of Object.entries(ropeCase.about.checksums ?? {})) {
   });
 }
 
-test("rotation", async () => {
+conformance.test("rotation", async (device) => {
   const rotated = scope(() => {
     const { cos, sin } = ropeTables3d({ t: 1, h: 4, w: 6 }, { device });
-    return rope(input(ropeCase, "in.q", "f32"), cos, sin);
+    return rope(input(device, ropeCase, "in.q", "f32"), cos, sin);
   });
   const far = distance(await rotated.read(), storedTensor(ropeCase, "out.q_rotated").data);
   rotated.dispose();
   assert.ok(far <= ropeCase.about.tolerance.float32, `${far}`);
 });
 
-test.run();
+conformance.run();

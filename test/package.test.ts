@@ -107,6 +107,7 @@ packed("packs what is needed to run and to build, and nothing else", () => {
     "dist/tensor.d.ts",
     "native/core/backend.h",
     "native/core/generated/ops.h",
+    "native/cuda/nvcc.sh",
     "prebuilds/linux-x64/hunyuan-native.node",
     "LICENSE",
     "README.md",

@@ -7,7 +7,8 @@ import { type BenchCase, backward, forward, shapes } from "../case.js";
 
 type Float = "f32" | "bf16";
 
-function full(tokens: number, heads: number, dtype: Float): readonly BenchCase[] {
+/** Every token sees every other: forward, and the gradients alone. */
+export function full(tokens: number, heads: number, dtype: Float): readonly BenchCase[] {
   const shape = [1, tokens, heads, 128];
   const one = { shape, dtype };
   const spec = {

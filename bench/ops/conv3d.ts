@@ -4,7 +4,7 @@ import { type BenchCase, backward, forward, shapes } from "../case.js";
 
 type Float = "f32" | "bf16";
 
-interface Sizes {
+export interface Sizes {
   readonly cin: number;
   readonly cout: number;
   readonly grid: readonly [t: number, h: number, w: number];
@@ -30,7 +30,7 @@ function specOf({ cin, cout, grid, kernel = 3, stride = [1, 1, 1] }: Sizes, dtyp
   };
 }
 
-function conv(sizes: Sizes, dtype: Float): BenchCase {
+export function conv(sizes: Sizes, dtype: Float): BenchCase {
   const { stride, task, ...spec } = specOf(sizes, dtype);
   return forward({
     ...spec,
@@ -40,7 +40,7 @@ function conv(sizes: Sizes, dtype: Float): BenchCase {
   });
 }
 
-function convGradients(sizes: Sizes, dtype: Float): BenchCase {
+export function convGradients(sizes: Sizes, dtype: Float): BenchCase {
   const { stride, task, ...spec } = specOf(sizes, dtype);
   return backward({
     ...spec,

@@ -11,7 +11,8 @@ type Weight = Float | "f8e4m3";
 const typeName = (x: Float, w: Weight) => (x === w ? x : `${x}·${w}`);
 const weightScale = (inner: number) => 1 / Math.sqrt(inner);
 
-function plain(rows: number, inner: number, columns: number, x: Float, w: Float): BenchCase {
+/** x [rows, inner] by the transpose of w [columns, inner]. */
+export function plain(rows: number, inner: number, columns: number, x: Float, w: Float): BenchCase {
   const [xShape, wShape]: [Shape, Shape] = [
     [rows, inner],
     [columns, inner],

@@ -7,10 +7,10 @@ type Float = "f32" | "bf16";
 /** Tokens that make the same number of bytes in either type. */
 const tokensOf = (dtype: Float) => (dtype === "f32" ? 16_384 : 32_768);
 
-function onTokens(dtype: Float): readonly BenchCase[] {
-  const x = { shape: [1, tokensOf(dtype), 3072], dtype };
+export function onTokens(dtype: Float, tokens = tokensOf(dtype)): readonly BenchCase[] {
+  const x = { shape: [1, tokens, 3072], dtype };
   const row = { shape: [1, 3072], dtype };
-  const heads = { shape: [1, tokensOf(dtype), 24, 128], dtype };
+  const heads = { shape: [1, tokens, 24, 128], dtype };
   const spec = { shape: shapes(x.shape), dtype, bound: "copy" as const };
   return [
     forward({
@@ -23,6 +23,7 @@ function onTokens(dtype: Float): readonly BenchCase[] {
     forward({
       ...spec,
       op: "layerNormModulate",
+      peer: { kind: "layer_norm_modulate", dtype, shape: x.shape },
       inputs: { x, shift: row, scale: row },
       run: (t) => layerNormModulate(t.x, t.shift, t.scale),
     }),

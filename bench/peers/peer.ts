@@ -7,13 +7,15 @@ import { fileURLToPath } from "node:url";
 import type { Clock } from "../measure.js";
 import type { PeerTask } from "./task.js";
 
-const program = join(dirname(fileURLToPath(import.meta.url)), "torch_cpu.py");
+const here = dirname(fileURLToPath(import.meta.url));
 
 interface Answer {
   readonly ok?: boolean;
   readonly us?: number;
   readonly peak?: number | null;
   readonly reason?: string;
+  readonly note?: string;
+  readonly about?: string;
   readonly torch?: string;
   readonly threads?: number;
 }
@@ -25,6 +27,8 @@ export class Peer {
   #complaints = "";
   /** "2.13.0+cpu", once started. */
   version = "";
+  /** Libraries and device, where it tells. */
+  about = "";
 
   private constructor(child: ChildProcessWithoutNullStreams) {
     this.#child = child;
@@ -36,16 +40,17 @@ export class Peer {
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** Starts `python` (default python3); answers the reason when it or PyTorch is not there. */
-  static async start(python: string, threads: number): Promise<Peer | string> {
-    const child = spawn(python, [program, String(threads)]);
+  /** Starts `python` for a kind of device; answers the reason when it or PyTorch is not there. */
+  static async start(python: string, kind: "cpu" | "cuda", threads: number): Promise<Peer | string> {
+    const child = spawn(python, [join(here, `torch_${kind}.py`), String(threads)]);
     const failed = await Promise.race([once(child, "spawn"), once(child, "error")]).catch((error: unknown) => [error]);
     if (failed[0] instanceof Error) return `${python} could not be started: ${failed[0].message}`;
     const peer = new Peer(child);
     try {
-      const { torch = "", threads: seen } = await peer.#next();
+      const { torch = "", about = "", threads: seen } = await peer.#next();
       if (seen !== threads) return `PyTorch uses ${seen} threads, not ${threads}`;
       peer.version = torch;
+      peer.about = about;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
@@ -66,10 +71,10 @@ export class Peer {
     return this.#next();
   }
 
-  /** Builds the inputs and runs the work once; answers a reason when it cannot. */
-  async open(task: PeerTask): Promise<string | undefined> {
-    const { ok, reason } = await this.#ask({ open: task });
-    return ok === true ? undefined : (reason ?? "no reason given");
+  /** Builds the inputs and runs the work; tells which of several ways it takes, or the reason when there is none. */
+  async open(task: PeerTask): Promise<{ readonly note?: string; readonly refused?: string }> {
+    const { ok, reason, note = "" } = await this.#ask({ open: task });
+    return ok === true ? { note } : { refused: reason ?? "no reason given" };
   }
 
   /** Microseconds of one of `calls` calls. */
@@ -79,7 +84,7 @@ export class Peer {
     return us;
   }
 
-  /** The most resident bytes during one call, above those before the work was opened; null where nobody counts. */
+  /** The most bytes during one call, above those before the work was opened; null where nobody counts. */
   async peak(): Promise<number | null> {
     return (await this.#ask({ memory: true })).peak ?? null;
   }

@@ -1,9 +1,10 @@
 /**
  * npm run bench:peers -- [--only NAME[,NAME]] [--dtype D] [--json] [--rounds N] [--save] [--clock wall|processor]
+ *                        [--device NAME]
  *
- * Our rows beside PyTorch's on the same cores: one round of ours, one of theirs, and again, so that whatever else the
- * machine does meets both. PYTHON names the interpreter (default python3). Without Python or PyTorch it says so and ends
- * well. --save writes bench/results/cpu-<date>.json. --clock processor times rounds by the processor's time of each program, which
+ * Our rows beside PyTorch's on the same cores, or the same GPU: one round of ours, one of theirs, and again, so that whatever
+ * else the machine does meets both. PYTHON names the interpreter (default python3). Without Python or PyTorch it says so and
+ * ends well. --save writes bench/results/<device>-<date>.json. --clock processor times rounds by the processor's time of each program, which
  * other programs on the same cores do not lengthen; it needs HUNYUAN_NUM_THREADS=1, since threads that wait spin.
  */
 import { writeFileSync } from "node:fs";
@@ -13,12 +14,12 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Device, openDevice } from "../../lib/tensor.js";
 import type { BenchCase } from "../case.js";
-import { describeLimits, type Limits, measureLimits } from "../limits.js";
+import { describeLimits, type Limits, limitOf, measureLimits } from "../limits.js";
 import { busyWarning, factsOf, processor } from "../machine.js";
 import { type Clock, clockOf, median, Stopwatch, summarize } from "../measure.js";
 import { peakDuring, residentBytes } from "../memory.js";
 import { duration, jsonLine } from "../report.js";
-import { limitOf, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
+import { failureOf, fits, loadGroups, openCase, rateOf, selectionOf } from "../run.js";
 import { Peer } from "./peer.js";
 
 /** PyTorch's threads look for work for a while before they sleep; this long after a round none is left in the way. */
@@ -36,6 +37,8 @@ interface PeerRow {
   readonly medianUs: number;
   readonly spreadPct: number;
   readonly peer: string;
+  /** Which of its several ways of doing this was the fastest, and is timed. */
+  readonly peerNote: string;
   readonly peerMedianUs: number;
   readonly peerSpreadPct: number;
   /** Their time by ours, the median over rounds: above 1 ours is faster. */
@@ -49,6 +52,9 @@ interface PeerRow {
   readonly peerPeakBytes?: number | null;
 }
 
+/** Which of the peers: one on the GPU for whatever is not the CPU. */
+const kindOf = ({ name }: Device) => (name.startsWith("cpu") ? "cpu" : "cuda");
+
 interface Setting {
   readonly device: Device;
   readonly limits: Limits;
@@ -60,9 +66,10 @@ interface Setting {
 /** One row, or why there is none. */
 async function compare(one: BenchCase, setting: Setting): Promise<PeerRow | string> {
   const { device, limits, peer, rounds, clock } = setting;
-  if (one.peer === undefined) return "no peer";
-  const refused = await peer.open(one.peer);
-  if (refused !== undefined) return refused;
+  const leftOut = (why: string) => `${one.op} ${one.shape} ${one.dtype}: left out, ${why}`;
+  if (one.peer === undefined) return leftOut("no peer");
+  const { refused, note: peerNote = "" } = await peer.open(one.peer);
+  if (refused !== undefined) return leftOut(refused);
   const before = residentBytes();
   const { work, cost } = await openCase(one, device);
   const watch = new Stopwatch(device, work, clock);
@@ -85,13 +92,13 @@ async function compare(one: BenchCase, setting: Setting): Promise<PeerRow | stri
   await peer.close();
   const mine = summarize(ours);
   const other = summarize(theirs);
-  const limit = limitOf(one.bound, limits);
+  const limit = limitOf(one, limits);
   const { rate, unit } = rateOf(one.bound, cost, mine.medianUs);
   const percent = limit === null || rate === null ? null : (100 * rate) / limit;
   return {
     ...{ op: one.op, shape: one.shape, dtype: one.dtype, device: device.name },
     ...{ threads: limits.threads, isa: limits.isa, rounds, clock, ...mine },
-    ...{ peer: `torch ${peer.version}`, peerMedianUs: other.medianUs, peerSpreadPct: other.spreadPct },
+    ...{ peer: `torch ${peer.version}`, peerNote, peerMedianUs: other.medianUs, peerSpreadPct: other.spreadPct },
     ratio: median(ours.map((us, i) => (theirs[i] as number) / us)),
     ...{ rate, unit, limit, percentOfLimit: percent },
     peerPercentOfLimit: percent === null ? null : (percent * mine.medianUs) / other.medianUs,
@@ -114,7 +121,7 @@ function show(row: PeerRow): string {
     ...[row.op, row.shape, row.dtype, duration(row.medianUs), `${row.spreadPct.toFixed(1)} %`],
     ...[duration(row.peerMedianUs), `${row.peerSpreadPct.toFixed(1)} %`, `${row.ratio.toFixed(2)}×`],
     ...[percentOrDash(row.percentOfLimit), percentOrDash(row.peerPercentOfLimit)],
-  ]).concat(showMemory(row));
+  ]).concat(row.peerNote === "" ? "" : `   by ${row.peerNote}`, showMemory(row));
 }
 
 function showMemory({ peakBytes, peerPeakBytes }: PeerRow): string {
@@ -125,12 +132,15 @@ function showMemory({ peakBytes, peerPeakBytes }: PeerRow): string {
 
 const titles = ["op", "shape", "dtype", "ours", "spread", "theirs", "spread", "ratio", "of limit", "theirs"];
 
-function save(rows: readonly PeerRow[], { limits, peer }: Setting): string {
+function save(rows: readonly PeerRow[], { device, limits, peer }: Setting): string {
   const date = new Date().toISOString().slice(0, 10);
-  const file = join(dirname(dirname(fileURLToPath(import.meta.url))), "results", `cpu-${date}.json`);
-  const { threads, isa, fma, memory } = limits;
-  const run = { date, cpu: processor(), threads, isa, node: process.version, peer: `torch ${peer.version}` };
-  writeFileSync(file, `${JSON.stringify({ ...run, limits: { fma, memory }, rows }, undefined, 2)}\n`);
+  const kind = kindOf(device);
+  const file = join(dirname(dirname(fileURLToPath(import.meta.url))), "results", `${kind}-${date}.json`);
+  const { threads, isa, fma, memory, gpu } = limits;
+  const of = kind === "cpu" ? { threads, isa } : { gpu: device.describe() };
+  const run = { date, cpu: processor(), ...of, node: process.version, peer: `torch ${peer.version}` };
+  const limit = kind === "cpu" ? { fma, memory } : { gpu };
+  writeFileSync(file, `${JSON.stringify({ ...run, limits: limit, rows }, undefined, 2)}\n`);
   return file;
 }
 
@@ -143,15 +153,16 @@ async function main(): Promise<void> {
       save: { type: "boolean", default: false },
       dtype: { type: "string" },
       clock: { type: "string", default: "wall" },
+      device: { type: "string", default: "cpu" },
     },
   });
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 5) throw new Error("--rounds must be a whole number of 5 or more");
   const say = values.json ? console.error : console.log;
-  const device = openDevice("cpu");
+  const device = openDevice(values.device);
   const facts = factsOf(device);
   const clock = clockOf(values.clock, facts.threads);
-  const peer = await Peer.start(process.env.PYTHON || "python3", facts.threads);
+  const peer = await Peer.start(process.env.PYTHON || "python3", kindOf(device), facts.threads);
   if (typeof peer === "string") {
     say(`bench:peers: nothing to compare with: ${peer}. PYTHON names an interpreter that has PyTorch.`);
     await device.dispose();
@@ -159,19 +170,20 @@ async function main(): Promise<void> {
   }
   const busy = busyWarning(facts.threads);
   if (busy !== undefined) say(busy);
-  const setting: Setting = { device, limits: measureLimits("cpu", facts), peer, rounds, clock };
+  const setting: Setting = { device, limits: measureLimits(device.name, facts), peer, rounds, clock };
   say(describeLimits(setting.limits));
-  say(`peer: PyTorch ${peer.version}, ${facts.threads} threads; ratio = their time / ours`);
+  say(`peer: PyTorch ${peer.version}, ${peer.about || `${facts.threads} threads`}; ratio = their time / ours`);
   if (!values.json) console.log(line(titles));
   const selection = selectionOf(values.only);
   const rows: PeerRow[] = [];
   for (const [group, cases] of await loadGroups()) {
     for (const one of cases) {
-      if (one.peer === undefined || !selection.wants(group, one.op)) continue;
+      if (one.peer === undefined || !fits(one, device) || !selection.wants(group, one.op)) continue;
       if (values.dtype !== undefined && one.dtype !== values.dtype) continue;
-      const row = await compare(one, setting);
+      const row = await compare(one, setting).catch((error: unknown) => failureOf(one, error));
       if (typeof row === "string") {
-        say(`${one.op} ${one.shape} ${one.dtype}: left out, ${row}`);
+        say(row);
+        await peer.close();
         continue;
       }
       rows.push(row);

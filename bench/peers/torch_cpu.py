@@ -118,6 +118,12 @@ def layer_norm(task, dtype):
     return lambda: F.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 
+def layer_norm_modulate(task, dtype):
+    x = random(task["shape"], dtype)
+    shift, scale = (random((task["shape"][0], 1, task["shape"][-1]), dtype) for _ in range(2))
+    return lambda: F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
 def rms_norm(task, dtype):
     x = random(task["shape"], dtype)
     weight = random(task["shape"][-1:], dtype)
@@ -189,6 +195,7 @@ KINDS = {
     "gate_residual": gate_residual,
     "group_norm_silu": group_norm_silu,
     "layer_norm": layer_norm,
+    "layer_norm_modulate": layer_norm_modulate,
     "linear": linear,
     "linear_backward": linear_backward,
     "resize_bilinear": resize_bilinear,
@@ -265,17 +272,21 @@ class Session:
         return {"ok": True}
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+def serve(session, about):
+    """Answers until stdin ends."""
     torch.manual_seed(0)
-    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
-    session = Session()
+    print(json.dumps(about), flush=True)
     for line in sys.stdin:
         try:
             answer = session.answer(json.loads(line))
         except Exception as error:  # one row that cannot run must not end the others
             answer = {"ok": False, "reason": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    serve(Session(), {"torch": torch.__version__, "threads": torch.get_num_threads()})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import { HunyuanError } from "../runtime/errors.js";
 import { checkFlag, checkOptions, checkTensor, checkTensorList } from "../tensor/check.js";
 import { type DType, isFloat, sumDType } from "../tensor/dtype.js";
 import { edgeOf } from "../tensor/grad-record.js";
+import { topOwner } from "../tensor/ownership.js";
 import { type Scope, scope } from "../tensor/scope.js";
 import { sameShape, showShape } from "../tensor/shape.js";
 import { closeLeaf, type Edge, type GradNode, Leaf, withoutRecording } from "../tensor/tape.js";
@@ -96,6 +97,8 @@ export function grad(output: Tensor, leaves: readonly Tensor[], options: Backwar
   return wanted.map((leaf) => {
     const found = sums.get(leaf);
     sums.delete(leaf);
+    // Gathered outside of all scopes, as leaves gather theirs; from here on they are like any result.
+    found?.moveTo(topOwner());
     return found;
   });
 }

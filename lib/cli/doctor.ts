@@ -7,7 +7,7 @@ import { hubCacheFolder } from "../io/hub.js";
 import { findVideoBackend } from "../io/media/backend.js";
 import { findDemoModel } from "../pipelines/demo-model.js";
 import { defaultLatentsFolder } from "../pipelines/latents-file.js";
-import { type BackendDescription, describeBackends } from "../runtime/binding.js";
+import { type BackendDescription, type DeviceDescription, describeBackends } from "../runtime/binding.js";
 import { openDevice } from "../runtime/device.js";
 import { isHunyuanError } from "../runtime/errors.js";
 import { onCall, type Session } from "./command.js";
@@ -26,10 +26,10 @@ export function addDoctor(command: Command): void {
 }
 
 async function doctor({ out }: Session): Promise<void> {
-  const { findings, healthy } = await examine();
+  const { findings, backends, healthy } = await examine();
   const record = Object.fromEntries(findings.map(({ name, value }) => [name, value]));
   out.result(
-    { healthy, ...record },
+    { healthy, ...record, backends },
     table(
       findings.map(({ name, value }) => [name, value]),
       false,
@@ -38,8 +38,19 @@ async function doctor({ out }: Session): Promise<void> {
   if (!healthy) process.exitCode = exitCodes.failed;
 }
 
-/** The findings, and whether something can compute here. */
-async function examine(): Promise<{ findings: Finding[]; healthy: boolean }> {
+/** A backend for programs: its devices, each opened once and described, or why it could not be. */
+interface ExaminedBackend extends BackendDescription {
+  readonly opened: readonly (DeviceDescription | { readonly reason: string })[];
+}
+
+interface Examination {
+  readonly findings: readonly Finding[];
+  readonly backends: readonly ExaminedBackend[];
+  /** Whether something can compute here. */
+  readonly healthy: boolean;
+}
+
+async function examine(): Promise<Examination> {
   const memory = `${availableParallelism()} threads, ${showBytes(totalmem())} memory`;
   const findings: Finding[] = [
     { name: "node", value: process.version },
@@ -47,12 +58,14 @@ async function examine(): Promise<{ findings: Finding[]; healthy: boolean }> {
     { name: "glibc", value: describeGlibc() },
     { name: "machine", value: memory },
   ];
-  let healthy = false;
+  const backends: ExaminedBackend[] = [];
   try {
     // What only tests use is no news.
-    const backends = describeBackends().filter(({ name }) => name !== "null");
-    healthy = backends.some(({ devices }) => devices > 0);
-    for (const backend of backends) findings.push({ name: backend.name, value: await describe(backend) });
+    for (const backend of describeBackends().filter(({ name }) => name !== "null" && name !== "simt")) {
+      const examined = { ...backend, opened: await openAll(backend) };
+      backends.push(examined);
+      findings.push(...describe(examined));
+    }
   } catch (error) {
     if (!isHunyuanError(error)) throw error;
     findings.push({ name: "binding", value: `${error.code}: ${error.message}` });
@@ -61,22 +74,38 @@ async function examine(): Promise<{ findings: Finding[]; healthy: boolean }> {
   findings.push({ name: "demo model", value: await describeDemo() });
   findings.push({ name: "models", value: await describeFolder(hubCacheFolder()) });
   findings.push({ name: "latents", value: await describeFolder(defaultLatentsFolder()) });
-  return { findings, healthy };
+  return { findings, backends, healthy: backends.some(({ opened }) => opened.some((device) => "detail" in device)) };
 }
 
-/** Instruction set, threads and memory limit of the backend's first device, or why there is none. */
-async function describe({ name, devices, reason }: BackendDescription): Promise<string> {
-  if (devices === 0) return `not available: ${reason}`;
-  try {
-    const device = openDevice(name);
-    const { name: model, detail, limitBytes } = device.describe();
-    await device.dispose();
-    const count = devices === 1 ? "1 device" : `${devices} devices`;
-    return `${count}: ${model}, ${detail}, uses at most ${showBytes(limitBytes)} (--memory-limit)`;
-  } catch (error) {
-    if (!isHunyuanError(error)) throw error;
-    return `not available: ${error.message}`;
+async function openAll({ name, devices }: BackendDescription): Promise<ExaminedBackend["opened"]> {
+  const opened: (DeviceDescription | { reason: string })[] = [];
+  for (let index = 0; index < devices; index++) {
+    try {
+      await using device = openDevice(`${name}:${index}`);
+      opened.push(device.describe());
+    } catch (error) {
+      if (!isHunyuanError(error, "DEVICE_UNAVAILABLE")) throw error;
+      opened.push({ reason: error.details.reason });
+    }
   }
+  return opened;
+}
+
+/** The backend's devices, the driver below them, what they will use and why no more; or why there are none. */
+function describe({ name, devices, reason, opened }: ExaminedBackend): Finding[] {
+  if (devices === 0) return [{ name, value: `not available: ${reason}` }];
+  const findings = opened.map((device, index): Finding => {
+    const label = devices === 1 ? name : `${name}:${index}`;
+    const value = "detail" in device ? describeDevice(device) : `not available: ${device.reason}`;
+    return { name: label, value: devices === 1 ? `1 device: ${value}` : value };
+  });
+  const driver = opened.find((device): device is DeviceDescription => "detail" in device && device.driver !== "");
+  return driver === undefined ? findings : [...findings, { name: `${name} driver`, value: driver.driver }];
+}
+
+function describeDevice({ name, detail, memoryBytes, limitBytes, limitReason }: DeviceDescription): string {
+  const why = limitReason === "" ? "" : `${limitReason}; `;
+  return `${name}, ${detail}, uses at most ${showBytes(limitBytes)} of ${showBytes(memoryBytes)} (${why}--memory-limit)`;
 }
 
 /** The C library of this process, as Node reports it; undefined where it is not glibc (musl, macOS, Windows). */

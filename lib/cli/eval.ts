@@ -17,31 +17,19 @@ import { type Options, onCall, type Session } from "./command.js";
 import { checkFiles, UsageError } from "./errors.js";
 import { showDuration, table } from "./format.js";
 import { addModelOptions, defined, loadModel, modelOptionsOf, modelShape } from "./model-options.js";
-import { gathered, loraOf, numberOf, wholeOf } from "./values.js";
+import { numberOf, wholeOf } from "./values.js";
+import { addLoraOption, videoShape } from "./video-options.js";
 
 const colourNames = Object.keys({ ...colours, ...extraColours }) as [DemoColour, ...DemoColour[]];
-const lora = z.union([
-  z.string().transform((value) => loraOf(value)),
-  z.strictObject({ path: z.string(), strength: z.number().default(1) }),
-]);
-
 const shape = {
   ...modelShape,
+  ...videoShape,
   output: z.string(),
   prompts: z.string(),
   count: z.number().int().min(1),
   colour: z.enum(colourNames),
   seed: z.number().int().min(0),
   yardsticks: z.number().int().min(1),
-  width: z.number(),
-  height: z.number(),
-  frames: z.number(),
-  fps: z.number(),
-  steps: z.number(),
-  guidance: z.number(),
-  trueCfg: z.number(),
-  shift: z.number(),
-  lora: z.array(lora),
 } as const;
 
 type EvalOptions = Options<typeof shape>;
@@ -57,11 +45,7 @@ Colour, shape and direction of motion are told from the pixels alone and compare
 eval.html and contact-sheet.png. Prompts are those of the demo model: "a red circle moves left on a black background".`;
 
 export function addEval(command: Command): void {
-  addModelOptions(command).option(
-    "--lora <file[:strength]>",
-    "a LoRA to fuse, again for more of them",
-    gathered(loraOf),
-  );
+  addLoraOption(addModelOptions(command));
   command
     .optionsGroup("Evaluation:")
     .option("-o, --output <folder>", "where the report goes (default: eval)")

@@ -11,27 +11,16 @@ import { checkFiles, UsageError } from "./errors.js";
 import { showEvent } from "./events.js";
 import { showDuration } from "./format.js";
 import { addModelOptions, defined, loadModel, modelOptionsOf, modelShape } from "./model-options.js";
-import { gathered, type LoraChoice, loraOf, numberOf, wholeOf } from "./values.js";
+import { type LoraChoice, numberOf, wholeOf } from "./values.js";
+import { addLoraOption, videoShape } from "./video-options.js";
 import { addWritingOptions, checkOutput, describeWritten, type Written, writeVideo, writingShape } from "./writing.js";
-
-const lora = z.union([
-  z.string().transform((value) => loraOf(value)),
-  z.strictObject({ path: z.string(), strength: z.number().default(1) }),
-]);
 
 const shape = {
   ...modelShape,
+  ...videoShape,
   ...writingShape,
   prompt: z.string(),
   negative: z.string(),
-  width: z.number(),
-  height: z.number(),
-  frames: z.number(),
-  fps: z.number(),
-  steps: z.number(),
-  guidance: z.number(),
-  trueCfg: z.number(),
-  shift: z.number(),
   schedule: z.enum(["flow", "linear-quadratic"]),
   seed: z.number(),
   rng: z.enum(["philox", "torch"]),
@@ -39,7 +28,6 @@ const shape = {
   image: z.string(),
   video: z.string(),
   strength: z.number(),
-  lora: z.array(lora),
   tiling: z.enum(tilingNames),
   latents: z.string(),
 } as const;
@@ -57,11 +45,7 @@ What it will take, before it is run: hunyuan estimate --width 960 --height 544 -
 
 export function addGenerate(command: Command): void {
   command.argument("[prompt]", "what is to be seen");
-  addModelOptions(command).option(
-    "--lora <file[:strength]>",
-    "a LoRA to fuse, again for more of them",
-    gathered(loraOf),
-  );
+  addLoraOption(addModelOptions(command));
   addWritingOptions(command);
   command
     .optionsGroup("Video:")

@@ -13,13 +13,17 @@ import { checkAlike, checkModulation } from "./modulation.js";
 /** Throws unless a weight, if given, is [C] for the last axis C of x. */
 function checkChannels(op: string, name: string, weight: Tensor | undefined, x: Tensor): void {
   if (weight === undefined) return;
-  const channels = x.shape.at(-1) ?? 0;
-  if (weight.rank === 1 && weight.shape[0] === channels) return;
-  throw new HunyuanError(
-    "SHAPE_MISMATCH",
-    `${op}: ${name} is ${showShape(weight.shape)}, expected [${channels}] (last axis of x ${showShape(x.shape)})`,
-    { op, argument: name, shapes: [weight.shape, x.shape] },
-  );
+  const channels = x.shape.at(-1);
+  if (channels !== undefined && weight.rank === 1 && weight.shape[0] === channels) return;
+  const expected =
+    channels === undefined
+      ? "but x has no axes; leave it out, or give x a last axis"
+      : `expected [${channels}] (last axis of x ${showShape(x.shape)})`;
+  throw new HunyuanError("SHAPE_MISMATCH", `${op}: ${name} is ${showShape(weight.shape)}, ${expected}`, {
+    op,
+    argument: name,
+    shapes: [weight.shape, x.shape],
+  });
 }
 
 const notNegative = { min: 0 };

@@ -24,7 +24,16 @@ export interface DeviceDescription {
   readonly backend: string;
   readonly name: string;
   readonly detail: string;
+  /** Version of the GPU's driver and the least that this build works with; "" where there is none. */
+  readonly driver: string;
+  /** 9 for 9.0; 0 where there is none. */
+  readonly computeCapability: number;
   readonly memoryBytes: number;
+  /** What nobody else had taken when the device was opened; 0 where it is not known. */
+  readonly freeBytes: number;
+  readonly defaultLimitBytes: number;
+  /** Why the default limit is not all memory; "" where it is. */
+  readonly limitReason: string;
   readonly limitBytes: number;
 }
 

@@ -20,10 +20,14 @@ export function failureToError(failure: NativeFailure, device: string): HunyuanE
   return makeError(code, failure.message, failure.op, device);
 }
 
+/** The reference, "cpu", lacks nothing: only other devices answer KERNEL_MISSING. */
+const missingAdvice =
+  'docs/ops.md lists the types that a device has kernels for: cast to one of them, or use device "cpu"';
+
 function makeError(code: ErrorCode, message: string, op: string, device: string): HunyuanError {
   switch (code) {
     case "KERNEL_MISSING":
-      return new HunyuanError(code, message, { op, device });
+      return new HunyuanError(code, `${message} (device ${device}). ${missingAdvice}`, { op, device });
     case "OUT_OF_MEMORY":
     case "DEVICE_ERROR":
     case "ABORTED":

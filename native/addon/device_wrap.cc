@@ -49,7 +49,12 @@ napi_value describe(napi_env env, napi_callback_info info) {
   out.Set("backend", slot->backend);
   out.Set("name", std::string(device.name));
   out.Set("detail", std::string(device.detail));
+  out.Set("driver", std::string(device.driver));
+  out.Set("computeCapability", device.compute_capability / 10.0);
   out.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+  out.Set("freeBytes", static_cast<double>(device.free_bytes));
+  out.Set("defaultLimitBytes", static_cast<double>(device.default_limit_bytes));
+  out.Set("limitReason", std::string(device.limit_reason));
   out.Set("limitBytes", static_cast<double>(slot->device->memory().counters().limit));
   return out;
 }

@@ -11,7 +11,7 @@
 
 namespace hn {
 
-constexpr uint32_t kBackendVersion = 1;
+constexpr uint32_t kBackendVersion = 2;
 constexpr const char* kBackendSymbol = "hn_backend_table";
 
 /// Ordered streams of work. Records of different lanes may overlap; core inserts the waits.
@@ -33,13 +33,29 @@ struct OpCall {
 struct LaunchHost {
   void* self;
   void* (*workspace)(void* self, size_t bytes);
+  /// The launch's place among all records of the device, from 1: what a fault names it by.
+  uint64_t order;
+  /// To be called by a launch that may find bad data after it has returned (take_fault).
+  void (*checks_data)(void* self);
 };
 
+/// A launch that answered ok, and whose kernel then found data that it refuses.
+struct DataFault {
+  uint64_t order;  // LaunchHost::order of the launch
+  uint32_t op;
+  Status status;
+};
+
+/// For people, all of it; texts may be empty and numbers 0 where there is nothing to say.
 struct DeviceInfo {
   char name[128];
-  char detail[128];  // "avx512, 2 threads" or "sm_90, driver 580.65"
+  char detail[128];            // "avx512, 2 threads" or "compute capability 9.0, 132 multiprocessors"
+  char driver[128];            // "580.65.06, CUDA 13.0; this build needs 580 or newer"
+  int32_t compute_capability;  // 10 · major + minor
   uint64_t memory_bytes;
+  uint64_t free_bytes;  // when the device was opened, others' use taken off
   uint64_t default_limit_bytes;
+  char limit_reason[128];  // why the limit is not all memory
 };
 
 struct BackendTable {
@@ -68,6 +84,10 @@ struct BackendTable {
   Status (*event_wait)(void* device, void* event);
   Status (*lane_wait)(void* device, Lane lane, void* event);
   void (*event_free)(void* device, void* event);
+
+  /// The next fault that no call has told yet; false when there is none. A fault can be seen as soon as an event behind
+  /// its launch is reached. Of several on a lane the first is told; later ones may be dropped until this call returns.
+  bool (*take_fault)(void* device, DataFault* out);
 
   /// Whether blocks are memory of this process and a launch is done when it returns: then core can look at what a
   /// kernel read and wrote (guard.h, recorder.h).

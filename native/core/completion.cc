@@ -44,9 +44,12 @@ void CompletionThread::finish(Waiting& waiting) {
   if (waiting.event) {
     const Status status = table_.event_wait(device_, waiting.event);
     table_.event_free(device_, waiting.event);
-    if (!status.ok() && !waiting.completion.error)
-      waiting.completion.error = make_error(status.code, "", status.message);
+    if (!status.ok() && !waiting.completion.error) {
+      const std::string op = waiting.completion.op;
+      waiting.completion.error = make_error(status.code, op, op + ": " + status.message);
+    }
   }
+  settle_.look(settle_.self, waiting.completion);
   sink_.deliver(sink_.self, std::move(waiting.completion));
 }
 

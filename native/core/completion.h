@@ -12,7 +12,16 @@ namespace hn {
 
 struct Completion {
   uint64_t ticket = 0;
-  ErrorPtr error;  // null when all went well
+  ErrorPtr error;          // null when all went well
+  const char* op = "";     // "read" or "sync"
+  uint64_t checked = 0;    // of the storage that was read
+  bool tells_all = false;  // a sync: tells what no read has told
+};
+
+/// Looks at what is known only when the device has come so far.
+struct Settle {
+  void* self = nullptr;
+  void (*look)(void* self, Completion& completion) = nullptr;
 };
 
 /// Where completions go; called from the device's threads, possibly several at once.
@@ -23,8 +32,8 @@ struct CompletionSink {
 
 class CompletionThread {
  public:
-  CompletionThread(const BackendTable& table, void* device, CompletionSink sink)
-      : table_(table), device_(device), sink_(sink) {}
+  CompletionThread(const BackendTable& table, void* device, Settle settle, CompletionSink sink)
+      : table_(table), device_(device), settle_(settle), sink_(sink) {}
   ~CompletionThread() { stop(); }
 
   /// Delivers when `event` is reached, in the order of the calls; takes the event over. A null event is reached
@@ -44,6 +53,7 @@ class CompletionThread {
 
   const BackendTable& table_;
   void* const device_;
+  const Settle settle_;
   const CompletionSink sink_;
   platform::Mutex mutex_;
   platform::CondVar changed_;

@@ -23,7 +23,9 @@ Device::Device(const BackendTable& table, void* device, uint64_t limit, Completi
     : table_(table),
       device_(device),
       memory_(table, device, limit),
-      completions_(table, device, sink),
+      completions_(table, device,
+                   {this, [](void* self, Completion& completion) { static_cast<Device*>(self)->settle(completion); }},
+                   sink),
       recorder_(recorder),
       aborted_(make_error(Code::aborted, "", "aborted")),
       closed_(make_error(Code::disposed, "", "the device was closed")) {

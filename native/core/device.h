@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/completion.h"
+#include "core/fault_log.h"
 #include "core/handle_table.h"
 #include "core/lane_queue.h"
 #include "core/recorder.h"
@@ -101,9 +102,11 @@ class Device {
 
   // execute.cc
   void run_lane(Lane lane);
-  void remember(const ErrorPtr& error);
+  void remember(uint64_t order, const ErrorPtr& error);
   void forget(const ErrorPtr& error);
-  ErrorPtr take_first_error();
+  /// The first untold error of the records before this one; from then on all of them count as told.
+  ErrorPtr take_first_error(uint64_t before);
+  void settle(Completion& completion);
 
   struct LaneState {
     Device* device = nullptr;
@@ -129,7 +132,9 @@ class Device {
   std::atomic<uint64_t> staging_{0};
 
   platform::Mutex errors_mutex_;
-  std::vector<ErrorPtr> unreported_;  // failures that no read has told yet, oldest first
+  std::vector<std::pair<uint64_t, ErrorPtr>> unreported_;  // failures (by order) that no read has told yet
+  platform::Mutex faults_mutex_;                           // from asking the backend to the entry in the log
+  FaultLog faults_;
 };
 
 }  // namespace hn

@@ -54,9 +54,11 @@ class Execution {
   void fail(Code code, std::string reason);
   void fail(const Status& status) { fail(status.code, describe(status)); }
   std::string describe(const Status& status) const;
-  void complete(ErrorPtr error, bool wait);
+  void complete(ErrorPtr error, bool wait, uint64_t checked = 0);
   void free_staging();
   static void* workspace(void* self, size_t bytes);
+  static void checks_data(void* self) { static_cast<Execution*>(self)->checks_data_ = true; }
+  void inherit_checks();
 
   Device& device_;
   const Lane lane_;
@@ -64,6 +66,7 @@ class Execution {
   std::vector<Block> workspaces_;
   uint64_t asked_ = 0;     // bytes of the allocation that failed
   std::string asked_for_;  // and what for
+  bool checks_data_ = false;
 };
 
 void Device::run_lane(Lane lane) {
@@ -79,6 +82,7 @@ void Device::run_lane(Lane lane) {
 void Execution::run() {
   // A record that will be skipped waits too: later records of this lane rely on what it has waited for.
   wait_for_other_lane();
+  device_.faults_.begin(lane_, record_.order);
   if (device_.lanes_[lane_].queue.stopping()) return skip(device_.closed_);
   if (record_.cancelled.load(std::memory_order_relaxed)) return skip(device_.aborted_);
   switch (record_.kind) {
@@ -120,9 +124,20 @@ void Execution::skip(const ErrorPtr& why) {
 
 ErrorPtr Execution::input_error() const {
   for (const TensorUse& use : record_.uses) {
-    if (!use.fresh && use.storage->error) return use.storage->error;
+    if (use.fresh) continue;
+    if (use.storage->error) return use.storage->error;
+    if (ErrorPtr fault = device_.faults_.find(use.storage->checked)) return fault;
   }
   return nullptr;
+}
+
+/// What is written depends on all that the record uses.
+void Execution::inherit_checks() {
+  uint64_t checked = checks_data_ ? record_.order : 0;
+  for (const TensorUse& use : record_.uses) checked = std::max(checked, use.storage->checked);
+  for (const TensorUse& use : record_.uses) {
+    if (use.written) use.storage->checked = checked;
+  }
 }
 
 Status Execution::allocate_outputs() {
@@ -188,10 +203,11 @@ void Execution::launch() {
                     record_.views.data(),
                     record_.attrs.data(),
                     static_cast<uint32_t>(record_.attrs.size())};
-  const LaunchHost host{this, &Execution::workspace};
+  const LaunchHost host{this, &Execution::workspace, record_.order, &Execution::checks_data};
   std::string recorded;
   if (device_.recorder_) recorded = device_.recorder_->begin(kOpNames[record_.op], record_);
   Status status = device_.table_.launch(device_.device_, lane_, &host, &call);
+  inherit_checks();
   if (device_.recorder_ && status.ok()) device_.recorder_->end(std::move(recorded), record_);
   if (!guards_intact()) status = {Code::device_error, "the kernel wrote beside its tensors or its workspace"};
   for (const Block& block : workspaces_) device_.memory_.release_workspace(lane_, block);
@@ -241,20 +257,20 @@ void Execution::read_file() {
 
 void Execution::download() {
   Storage& storage = *record_.uses[0].storage;
-  if (storage.error) {
-    device_.forget(storage.error);
-    return complete(storage.error, false);
+  if (const ErrorPtr error = input_error()) {
+    device_.forget(error);
+    return complete(error, false);
   }
   const char* from = static_cast<const char*>(storage.block.data) + record_.offset;
   Status status;
   if (record_.bytes > 0) status = device_.table_.download(device_.device_, lane_, record_.host, from, record_.bytes);
-  complete(status.ok() ? nullptr : make_error(status.code, name_of(record_), describe(status)), true);
+  complete(status.ok() ? nullptr : make_error(status.code, name_of(record_), describe(status)), true, storage.checked);
 }
 
-void Execution::sync() { complete(device_.take_first_error(), true); }
+void Execution::sync() { complete(device_.take_first_error(record_.order), true); }
 
 /// Tells the end of a read or sync, once the lane has come this far when `wait` is set.
-void Execution::complete(ErrorPtr error, bool wait) {
+void Execution::complete(ErrorPtr error, bool wait, uint64_t checked) {
   void* event = nullptr;
   if (wait) {
     const Status status = device_.table_.event_record(device_.device_, lane_, &event);
@@ -264,7 +280,27 @@ void Execution::complete(ErrorPtr error, bool wait) {
   if (error && error->op.empty()) {
     error = make_error(error->code, name_of(record_), std::string(name_of(record_)) + ": " + error->message);
   }
-  device_.completions_.push(event, {record_.order, std::move(error)});
+  const bool tells_all = record_.kind == RecordKind::sync;
+  device_.completions_.push(event, {record_.order, std::move(error), name_of(record_), checked, tells_all});
+}
+
+/// When the lane has come as far as a read or sync: faults that kernels have found by then are entered, and told.
+void Device::settle(Completion& completion) {
+  {
+    platform::Lock lock(faults_mutex_);
+    for (DataFault fault; table_.take_fault(device_, &fault);) {
+      const std::string op = kOpNames[fault.op];
+      const ErrorPtr error = make_error(fault.status.code, op, op + ": " + fault.status.message);
+      remember(fault.order, error);
+      faults_.add(fault.order, error);
+    }
+  }
+  if (completion.error) return;
+  if (completion.tells_all) {
+    completion.error = take_first_error(completion.ticket);
+  } else if ((completion.error = faults_.find(completion.checked))) {
+    forget(completion.error);
+  }
 }
 
 void Execution::fail(Code code, std::string reason) {
@@ -276,7 +312,7 @@ void Execution::fail(Code code, std::string reason) {
     device_.memory_.release(lane_, 0, use.storage->block);
     use.storage->block = {};
   }
-  device_.remember(error);
+  device_.remember(record_.order, error);
 }
 
 std::string Execution::describe(const Status& status) const {
@@ -294,25 +330,30 @@ std::string Execution::describe(const Status& status) const {
   return text;
 }
 
-void Device::remember(const ErrorPtr& error) {
+void Device::remember(uint64_t order, const ErrorPtr& error) {
   constexpr size_t kMost = 16;  // a loop of failing ops must not fill the memory; the first is what a sync tells
   platform::Lock lock(errors_mutex_);
-  if (unreported_.size() < kMost) unreported_.push_back(error);
+  if (unreported_.size() < kMost) unreported_.emplace_back(order, error);
 }
 
 void Device::forget(const ErrorPtr& error) {
   platform::Lock lock(errors_mutex_);
-  std::erase(unreported_, error);
+  std::erase_if(unreported_, [&](const auto& entry) { return entry.second == error; });
 }
 
-ErrorPtr Device::take_first_error() {
+ErrorPtr Device::take_first_error(uint64_t before) {
   platform::Lock lock(errors_mutex_);
-  if (unreported_.empty()) {
-    if (memory_.take_unexplained_violations() == 0) return nullptr;
+  ErrorPtr first;
+  uint64_t order = before;
+  for (const auto& entry : unreported_) {
+    if (entry.first >= order) continue;
+    order = entry.first;
+    first = entry.second;
+  }
+  std::erase_if(unreported_, [&](const auto& entry) { return entry.first < before; });
+  if (!first && memory_.take_unexplained_violations() != 0) {
     return make_error(Code::device_error, "", "something wrote beside a block of memory since the last sync");
   }
-  ErrorPtr first = std::move(unreported_.front());
-  unreported_.clear();
   return first;
 }
 

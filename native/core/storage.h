@@ -23,7 +23,8 @@ struct Storage {
 
   // Written by the lane that runs the record; other lanes read them after waiting for that record.
   Block block;
-  ErrorPtr error;  // set: the contents were never computed, and why
+  ErrorPtr error;        // set: the contents were never computed, and why
+  uint64_t checked = 0;  // fault_log.h
 
   // Touched by the submitting thread only. Sequence numbers are the lane's; 0 = never.
   unsigned used_lanes = 0;

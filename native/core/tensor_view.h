@@ -59,6 +59,19 @@ struct TensorView {
   void* at(int64_t offset) const { return static_cast<char*>(data) + offset * info(dtype).block_bytes; }
 };
 
+/// [B, H, W, C] as [B, 1, H, W, C], and a weight [Cout, kh, kw, Cin] as [Cout, 1, kh, kw, Cin]; else the view itself.
+inline TensorView with_frames(TensorView t) {
+  if (t.rank != 4) return t;
+  for (int i = 4; i > 1; --i) {
+    t.shape[i] = t.shape[i - 1];
+    t.strides[i] = t.strides[i - 1];
+  }
+  t.shape[1] = 1;
+  t.strides[1] = 0;
+  t.rank = 5;
+  return t;
+}
+
 /// A list argument (concat, multi-tensor optimizers).
 struct TensorList {
   const TensorView* items = nullptr;

@@ -102,6 +102,7 @@ void describe(void*, DeviceInfo* out) {
                 threads == 1 ? "" : "s");
   out->memory_bytes = platform::memory_limit_bytes();
   out->default_limit_bytes = out->memory_bytes / 5 * 4;
+  std::snprintf(out->limit_reason, sizeof out->limit_reason, "80 %% of what the machine or its container has");
 }
 
 Status alloc(void*, size_t bytes, void** out) {
@@ -144,6 +145,8 @@ Status event_record(void*, Lane, void** event) {
 Status event_wait(void*, void*) { return {}; }
 Status lane_wait(void*, Lane, void*) { return {}; }
 void event_free(void*, void*) {}
+// A kernel refuses its data in the launch's answer.
+bool take_fault(void*, DataFault*) { return false; }
 
 constexpr BackendTable kTable = {kBackendVersion,
                                  sizeof(BackendTable),
@@ -163,6 +166,7 @@ constexpr BackendTable kTable = {kBackendVersion,
                                  event_wait,
                                  lane_wait,
                                  event_free,
+                                 take_fault,
                                  /*host_memory=*/true};
 
 }  // namespace

@@ -4,7 +4,8 @@
 // to 512 (attention_wide.cu). f32 and the rest go to kernels of plain multiply-adds (attention_plain.cu and
 // attention_plain_backward.cu). All take tensors of any strides, ragged batches, grouped key heads, causal and
 // block-causal masks and a mask of keys; memory is linear in tokens, and results are the same bytes each time. Values
-// of cu_seqlens are seen on the device only: where they fall or leave the axis, results are NaN.
+// of cu_seqlens are seen on the device only: a kernel of one block looks at them first and refuses what falls or leaves
+// the axis; results are NaN then.
 //
 // Statistics of a query, for the way back:  lse · log2 e,  delta = Σ_d dout · o − dlse.  Bound by memory: o and dout
 // once.
@@ -12,6 +13,7 @@
 
 #include "cuda/device/attention_problem.cuh"
 #include "cuda/device/reduce.cuh"
+#include "cuda/device/refuse.cuh"
 #include "cuda/device/rows.cuh"
 #include "cuda/launch.h"
 #include "cuda/support.h"
@@ -69,6 +71,34 @@ Status launch_stats(const Context& ctx, const AttentionBackwardArgs& a, float* l
   return launch(std::integral_constant<int, 1>{});
 }
 
+constexpr int kCheckThreads = 256;
+
+/// Whether cu begins at 0, never falls and ends within the axis; each thread says so of its own entries.
+HN_DEVICE bool rises(const int32_t* cu, int segments, int64_t end) {
+  bool good = true;
+  for (int s = static_cast<int>(threadIdx.x); s <= segments; s += kCheckThreads) {
+    good = good && cu[s] >= (s == 0 ? 0 : cu[s - 1]) && cu[s] <= (s == 0 ? 0 : end);
+  }
+  return good;
+}
+
+__global__ void __launch_bounds__(kCheckThreads) check_segments_kernel(Problem p, FaultWord fault) {
+  const bool queries = rises(p.cu_queries, p.segments, p.queries), keys = rises(p.cu_keys, p.segments, p.keys);
+  const bool queries_bad = __syncthreads_or(!queries) != 0, keys_bad = __syncthreads_or(!keys) != 0;
+  if (threadIdx.x != 0) return;
+  if (queries_bad) {  // spoken of first, as on the CPU
+    refuse(fault, DataError::cu_seqlens);
+  } else if (keys_bad) {
+    refuse(fault, DataError::cu_seqlens_k);
+  }
+}
+
+template <class Args>
+Status check_segments(const Context& ctx, const Args& a) {
+  if (!a.cu_seqlens) return {};
+  return HN_LAUNCH((check_segments_kernel), 1, kCheckThreads, 0, ctx, problem_of(a), ctx.fault());
+}
+
 using Forward = Status (*)(const Context&, const AttentionArgs&);
 using Backward = Status (*)(const Context&, const AttentionBackwardArgs&, const QueryStats&);
 
@@ -93,6 +123,7 @@ HN_SUPPORTS(attention_backward, kFloats);
 
 Status attention(const Context& ctx, const AttentionArgs& a) {
   if (!attn::tokens_fit(a.q, a.k)) return Status::missing("attention: an axis of 2^30 or more elements");
+  HN_RETURN_IF_ERROR(attn::check_segments(ctx, a));
   if (a.q.rows() == 0) return {};
   return attn::choose_forward(a.q.dtype, std::max(a.q.dim(3), a.v.dim(3)), ctx.device())(ctx, a);
 }
@@ -105,6 +136,7 @@ Status attention_backward(const Context& ctx, const AttentionBackwardArgs& a) {
   if (a.lse.dtype != DType::f32 || (a.dlse && a.dlse.dtype != DType::f32)) {
     return Status::missing("attention_backward: lse or dlse is not f32");
   }
+  HN_RETURN_IF_ERROR(attn::check_segments(ctx, a));
   if (a.k.dim(2) == 0) return {};
   const int64_t rows = a.q.rows();
   float* const lse_log2 = ctx.workspace<float>(rows);

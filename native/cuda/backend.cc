@@ -1,53 +1,67 @@
-// The backend "cuda". So far it opens no device and says why; the kernels are linked in, and run under native/simt.
+// The backend "cuda": the table's entries on Gpu.
 #include "core/backend.h"
 #include "core/generated/ops.h"
+#include "cuda/driver.h"
+#include "cuda/gpu.h"
 #include "cuda/table.h"
 
 namespace hn::cuda {
 namespace {
 
-int32_t device_count(const char** reason) {
-  *reason = "this version's CUDA backend opens no devices yet";
-  return 0;
+Gpu& gpu(void* device) { return *static_cast<Gpu*>(device); }
+
+Status open(int32_t index, void** device) {
+  Gpu* opened = nullptr;
+  HN_RETURN_IF_ERROR(Gpu::open(index, &opened));
+  *device = opened;
+  return {};
 }
 
-Status no_device() { return Status::invalid("this version's CUDA backend opens no devices yet"); }
+void close(void* device) { delete &gpu(device); }
 
-Status open(int32_t, void**) { return no_device(); }
-void close(void*) {}
-void describe(void*, DeviceInfo*) {}
-Status alloc(void*, size_t, void**) { return no_device(); }
-void free(void*, void*, size_t) {}
-Status copy(void*, Lane, void*, const void*, size_t) { return no_device(); }
+void describe(void* device, DeviceInfo* out) { *out = gpu(device).info(); }
 
-Status launch_call(void*, Lane, const LaunchHost* host, const OpCall* call) {
-  constexpr DeviceProperties kNone{};
-  return launch(Context(nullptr, *host, kNone), *call);
+Status alloc(void* device, size_t bytes, void** out) { return gpu(device).alloc(bytes, out); }
+
+void free(void* device, void* data, size_t) { gpu(device).free(data); }
+
+Status upload(void* device, Lane lane, void* dst, const void* src, size_t bytes) {
+  return gpu(device).upload(lane, dst, src, bytes);
 }
 
-Status event_record(void*, Lane, void**) { return no_device(); }
-Status event_wait(void*, void*) { return no_device(); }
-Status lane_wait(void*, Lane, void*) { return no_device(); }
-void event_free(void*, void*) {}
+Status download(void* device, Lane lane, void* dst, const void* src, size_t bytes) {
+  return gpu(device).download(lane, dst, src, bytes);
+}
+
+Status launch_call(void* device, Lane lane, const LaunchHost* host, const OpCall* call) {
+  return gpu(device).launch(lane, *host, *call);
+}
+
+Status event_record(void* device, Lane lane, void** event) { return gpu(device).event_record(lane, event); }
+Status event_wait(void* device, void* event) { return gpu(device).event_wait(event); }
+Status lane_wait(void* device, Lane lane, void* event) { return gpu(device).lane_wait(lane, event); }
+void event_free(void* device, void* event) { gpu(device).event_free(event); }
+bool take_fault(void* device, DataFault* out) { return gpu(device).take_fault(out); }
 
 constexpr BackendTable kTable = {kBackendVersion,
                                  sizeof(BackendTable),
                                  kOpsHash,
                                  "cuda",
-                                 device_count,
+                                 count_devices,
                                  open,
                                  close,
                                  describe,
                                  alloc,
                                  free,
-                                 copy,
-                                 copy,
+                                 upload,
+                                 download,
                                  launch_call,
                                  supports,
                                  event_record,
                                  event_wait,
                                  lane_wait,
                                  event_free,
+                                 take_fault,
                                  /*host_memory=*/false};
 
 }  // namespace

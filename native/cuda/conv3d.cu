@@ -5,9 +5,12 @@
 // or zero: index arithmetic, no padded copy, no im2col buffer.
 //
 // x and dy of any strides, y of any (it may be every second row of a larger clip), in f32, bf16 or f16; the weight
-// dense and of any float type, rounded to the type of x; bias of any. Sums are f32, rounded once when stored. Channels
-// in whole packs of 16 bytes are gathered by cp.async; any other number or alignment by single elements.
-// Strides up to 2 for the gradient, kernels up to 16 an axis.
+// dense and of any float type; bias of any. Sums are f32, rounded once when stored. Channels in whole packs of 16 bytes
+// are gathered by cp.async; any other number or alignment by single elements. Strides up to 2 for the gradient, kernels
+// up to 16 an axis.
+// A weight of another type than x (than dy, for the gradient) is rounded to that type first. The CPU multiplies with it
+// as it is, and so does linear on CUDA, which computes in f32 when types differ (linear.cu); here that would take x in
+// f32 as well, twice its memory again. The result is that of a weight stored in the type of x.
 // Bytes: size(x) + size(y) + size(weight) from memory, and each x is read once a tap from L2. FLOPs: 2 · voxels · Cout
 // · taps · Cin, for the gradient too: no product with a zero that a stride or the edge leaves is done. Bound by tensor
 // cores from about 64 channels on: [1, 33, 256, 256, 128] by 128 channels and 27 taps is 1.9 TFLOP; f32 is bound by

@@ -1,8 +1,7 @@
 // Cross entropy of logits [N, C] against class numbers [N], and its gradient.
 //   lse = m + log Σ exp(x − m), m = max x;   y = mean of lse − x[label] over the rows that count
 //   dx = (exp(x − lse) − [c = label]) · dy / rows that count; 0 in rows left out (label = ignore_index)
-// The mean of no rows is NaN. A label that is no class cannot be refused here, where nobody waits for the device: it
-// makes the loss NaN, and the gradient of its row.
+// The mean of no rows is NaN. A label that is no class is refused; the loss is NaN then, and the gradient of its row.
 //
 // logits, dlogits of any strides, f32, bf16 or f16; labels i32 or i64; y and lse in f32. Sums over a row are f32, over
 // rows double, in an order that the shape fixes. Bytes: size(logits) forward, 2 backward. FLOPs: 4 an element. Bound by
@@ -10,6 +9,7 @@
 #include "core/generated/loss.h"
 #include "cuda/device/any_ptr.cuh"
 #include "cuda/device/exp_sum.cuh"
+#include "cuda/device/refuse.cuh"
 #include "cuda/device/rows.cuh"
 #include "cuda/support.h"
 
@@ -31,7 +31,7 @@ struct Labels {
 /// lse of each row, and its loss in f32, to be added up.
 template <class T, int kPackSize, class D>
 __global__ void __launch_bounds__(D::kBlockThreads)
-    rows_kernel(Rows<T> logits, Labels labels, float* lse, float* losses, int64_t rows) {
+    rows_kernel(Rows<T> logits, Labels labels, float* lse, float* losses, int64_t rows, FaultWord fault) {
   const RowPlace<D, kPackSize> at;
   if (at.row >= rows) return;
   const T* const row = logits.row(at.row);
@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(D::kBlockThreads)
     losses[at.row] = log_sum - (picked[0] - all.top);
   } else {
     losses[at.row] = NAN;
+    refuse(fault, DataError::label);
   }
 }
 
@@ -86,13 +87,14 @@ constexpr int kThreads = 256;
 template <class T, int kPackSize>
 __global__ void __launch_bounds__(kThreads)
     backward_kernel(Rows<T> logits, Labels labels, AnyPtr lse, int64_t lse_step, const float* scale, Rows<T> dlogits,
-                    Divider row_packs, int64_t threads) {
+                    Divider row_packs, int64_t threads, FaultWord fault) {
   int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (row >= threads) return;
   const int64_t i = row_packs.split(row) * kPackSize, label = labels.at(row);
   float v[kPackSize] = {};
   if (label != labels.ignore) {
     const float factor = labels.valid(label) ? *scale : NAN, down = lse.load(row * lse_step);
+    if (!labels.valid(label)) refuse(fault, DataError::label);
     logits.load(logits.row(row), i, v);
 #pragma unroll
     for (int k = 0; k < kPackSize; ++k) v[k] = factor * exp_of(v[k] - down) - (i + k == label ? factor : 0.0f);
@@ -118,7 +120,7 @@ Status cross_entropy(const Context& ctx, const CrossEntropyArgs& a) {
     const auto launch = [&](auto pack, auto deal) {
       using D = decltype(deal);
       return HN_LAUNCH((rows_kernel<T, pack(), D>), ceil_div(rows, D::kBlockRows), D::kBlockThreads, 0, ctx,
-                       Rows<T>(a.logits), labels, a.lse.as<float>(), losses, rows);
+                       Rows<T>(a.logits), labels, a.lse.as<float>(), losses, rows, ctx.fault());
     };
     const auto choose = [&](auto pack) {
       return classes <= 1024 ? launch(pack, RowDeal<32, 0>{}) : launch(pack, RowDeal<256, 0>{});
@@ -140,7 +142,8 @@ Status cross_entropy_backward(const Context& ctx, const CrossEntropyBackwardArgs
     const auto launch = [&](auto pack) {
       const int64_t row_packs = classes / pack(), threads = rows * row_packs;
       return HN_LAUNCH((backward_kernel<T, pack()>), ceil_div(threads, kThreads), kThreads, 0, ctx, Rows<T>(a.logits),
-                       labels, AnyPtr(a.lse), a.lse.stride(0), scale, Rows<T>(a.dlogits), Divider(row_packs), threads);
+                       labels, AnyPtr(a.lse), a.lse.stride(0), scale, Rows<T>(a.dlogits), Divider(row_packs), threads,
+                       ctx.fault());
     };
     if (packs(a.logits) && packs(a.dlogits)) return launch(std::integral_constant<int, kPack<T>>{});
     return launch(std::integral_constant<int, 1>{});

@@ -2,9 +2,8 @@
 //   y[o, j, i] = x[o, ids[j], i]                          x [O, V, I], ids [N], y [O, N, I], all dense
 //   dx[o, v, i] = Σ_j dy[o, j, i] over the j with ids[j] = v, in the order of j
 //
-// Forward every type, in units of up to 16 bytes; backward f32, bf16, f16 to f32, and f64. A kernel cannot answer an
-// error: an id outside the axis picks a slice of which all bits are set (NaN in every float type, −1 in i32 and i64),
-// and is passed over backward.
+// Forward every type, in units of up to 16 bytes; backward f32, bf16, f16 to f32, and f64. An id outside the axis is
+// refused; the slice it picks has all bits set (NaN in every float type), and backward it is passed over.
 //
 // Backward each thread owns a column (o, i) of a range of v, and its block reads all ids: those that fall into the
 // range are listed in their order, and the slices they picked are added one after another. Nothing is added by two
@@ -14,6 +13,7 @@
 #include "core/generated/layout.h"
 #include "cuda/copy_view.h"
 #include "cuda/device/any_ptr.cuh"
+#include "cuda/device/refuse.cuh"
 #include "cuda/device/shared.cuh"
 #include "cuda/device/walk.cuh"
 #include "cuda/launch.h"
@@ -45,7 +45,7 @@ HN_DEVICE U all_bits() {
 /// The walk has the axes [O, N, I], each of them even where it has one element.
 template <class U>
 __global__ void __launch_bounds__(kThreads)
-    gather_kernel(Walk<1> walk, int64_t elements, Extents from, AnyIndex ids, const U* x, U* y) {
+    gather_kernel(Walk<1> walk, int64_t elements, Extents from, AnyIndex ids, const U* x, U* y, FaultWord fault) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * (kThreads * kItems), left = elements - first;
   const auto place = walk.place(first);
   U value[kItems];
@@ -56,7 +56,9 @@ __global__ void __launch_bounds__(kThreads)
     int64_t o = 0, j = 0, i = 0;
     walk.each(place, step, [&](int axis, int64_t at) { (axis == 0 ? i : axis == 1 ? j : o) = at; });
     const int64_t id = ids.load(j);
-    value[item] = id >= 0 && id < from.size ? x[(o * from.size + id) * from.inner + i] : all_bits<U>();
+    const bool inside = id >= 0 && id < from.size;
+    value[item] = inside ? x[(o * from.size + id) * from.inner + i] : all_bits<U>();
+    if (!inside) refuse(fault, DataError::index);
   }
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
@@ -100,7 +102,7 @@ HN_DEVICE int list_matches(bool match, int64_t v, const Picked& picked) {
 template <class T>
 __global__ void __launch_bounds__(kBackwardThreads)
     backward_kernel(const T* dy, AnyIndex ids, compute_t<T>* dx, int64_t count, Extents to, int64_t range,
-                    Divider ranges, Divider inner) {
+                    Divider ranges, Divider inner, FaultWord fault) {
   using Acc = compute_t<T>;
   HN_SHARED(int64_t, picked_v, [kBackwardThreads]);
   HN_SHARED(int, picked_at, [kBackwardThreads]);
@@ -118,6 +120,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
   Acc sum = 0;
   for (int64_t first = 0; first < count; first += kBackwardThreads) {
     const int64_t j = first + threadIdx.x, id = j < count ? ids.load(j) : -1;
+    if (j < count && (id < 0 || id >= to.size)) refuse(fault, DataError::index);
     const int found = list_matches(id >= begin && id < end, id, picked);
     if (!active) continue;
     for (int m = 0; m < found; m += kAhead) {
@@ -155,7 +158,7 @@ Status gather_units(const Context& ctx, const GatherArgs& a, Extents from, int c
   if (!axes.walkable()) return kTooLong;
   const int64_t elements = axes.elements();
   return HN_LAUNCH((gather_kernel<U>), ceil_div(elements, kThreads * kItems), kThreads, 0, ctx, Walk<1>(axes), elements,
-                   from, AnyIndex(a.ids), a.x.as<const U>(), a.y.as<U>());
+                   from, AnyIndex(a.ids), a.x.as<const U>(), a.y.as<U>(), ctx.fault());
 }
 
 /// As many blocks as keep a GPU busy. More would read the ids more often; sums do not depend on it.
@@ -201,7 +204,8 @@ Status gather_backward(const Context& ctx, const GatherBackwardArgs& a) {
     const int64_t range = ceil_div(to.size, std::clamp<int64_t>(kWantedBlocks / blocks, 1, to.size));
     const int64_t ranges = ceil_div(to.size, range);
     return HN_LAUNCH((backward_kernel<T>), blocks * ranges, kBackwardThreads, 0, ctx, a.dy.as<const T>(),
-                     AnyIndex(a.ids), a.dx.as<Acc>(), count, to, range, Divider(ranges), Divider(to.inner));
+                     AnyIndex(a.ids), a.dx.as<Acc>(), count, to, range, Divider(ranges), Divider(to.inner),
+                     ctx.fault());
   });
 }
 

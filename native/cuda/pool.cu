@@ -235,7 +235,7 @@ Status max_backward(const Context& ctx, const MaxPool3dBackwardArgs& a) {
   const Pooling pooling(x, dy, a.kernel, a.stride, a.padding);
   Place* const winners = ctx.workspace<Place>(dy.elements());
   if (winners == nullptr) return Status::no_memory();
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         auto* const packed = reinterpret_cast<Pack<Place, pack()>*>(winners);
@@ -260,7 +260,7 @@ Status avg_pool3d(const Context& ctx, const AvgPool3dArgs& a) {
   const TensorView x = with_frames(a.x), y = with_frames(a.y);
   HN_RETURN_IF_ERROR(check_windows(x, a.kernel, a.stride, a.padding));
   const Pooling pooling(x, y, a.kernel, a.stride, a.padding);
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         const VoxelPacks work(VoxelGrid(y), y.dim(4), pack());
@@ -274,7 +274,7 @@ Status avg_pool3d_backward(const Context& ctx, const AvgPool3dBackwardArgs& a) {
   const TensorView dy = with_frames(a.dy), dx = with_frames(a.dx);
   HN_RETURN_IF_ERROR(check_windows(dx, a.kernel, a.stride, a.padding));
   const Pooling pooling(dx, dy, a.kernel, a.stride, a.padding);
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         const VoxelPacks work(VoxelGrid(dx), dx.dim(4), pack());
@@ -288,7 +288,7 @@ Status max_pool3d(const Context& ctx, const MaxPool3dArgs& a) {
   const TensorView x = with_frames(a.x), y = with_frames(a.y);
   HN_RETURN_IF_ERROR(check_windows(x, a.kernel, a.stride, a.padding));
   const Pooling pooling(x, y, a.kernel, a.stride, a.padding);
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         const VoxelPacks work(VoxelGrid(y), y.dim(4), pack());

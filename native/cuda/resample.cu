@@ -243,7 +243,7 @@ Status resize(const Context& ctx, const TensorView& source, const TensorView& ta
     const int64_t small = (kBackward ? to : from).dim(2 + i), big = (kBackward ? from : to).dim(2 + i);
     HN_RETURN_IF_ERROR(fill_table(ctx, AxisRule(small, big, align_corners, antialias), kBackward, tables[i]));
   }
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         const VoxelPacks work(VoxelGrid(to), to.dim(4), pack());
@@ -276,7 +276,7 @@ Status upsample_nearest(const Context& ctx, const UpsampleNearestArgs& a) {
 }
 
 Status upsample_nearest_backward(const Context& ctx, const UpsampleNearestBackwardArgs& a) {
-  return with_packs(
+  return with_voxel_packs(
       [&](auto storage, auto pack) {
         using T = decltype(storage);
         const VoxelPacks work(VoxelGrid(a.dx), a.dx.dim(4), pack());

@@ -58,6 +58,7 @@ Status event_record(void*, Lane, void** event) {
 Status event_wait(void*, void*) { return {}; }
 Status lane_wait(void*, Lane, void*) { return {}; }
 void event_free(void*, void*) {}
+bool take_fault(void*, DataFault*) { return false; }
 
 constexpr BackendTable kTable = {kBackendVersion,
                                  sizeof(BackendTable),
@@ -77,6 +78,7 @@ constexpr BackendTable kTable = {kBackendVersion,
                                  event_wait,
                                  lane_wait,
                                  event_free,
+                                 take_fault,
                                  /*host_memory=*/false};
 
 }  // namespace

@@ -1,4 +1,5 @@
 // The backend "simt": the CUDA kernels on host memory, for tests. Launches end when their work is done.
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,14 +34,23 @@ cuda::DeviceProperties properties() {
   return {.sm_count = 3, .max_shared_bytes = ampere ? 166'912 : 232'448, .compute_capability = ampere ? 80 : 90};
 }
 
+struct Device {
+  /// HUNYUAN_SIMT_FAIL_LAUNCH=n, for tests of what a failing kernel leaves behind: the device's n-th launch, counted
+  /// from 1, runs nothing and is an error. Read when the device is opened, on the thread that may change it.
+  const uint64_t failing;
+  std::atomic<uint64_t> launches{0};
+
+  bool is_to_fail() { return failing != 0 && ++launches == failing; }
+};
+
 Status open(int32_t index, void** device) {
-  static char the_device;
   if (index != 0) return Status::invalid("there is only one simt device");
-  *device = &the_device;
+  const char* failing = std::getenv("HUNYUAN_SIMT_FAIL_LAUNCH");
+  *device = new Device{failing == nullptr ? 0 : std::strtoull(failing, nullptr, 10)};
   return {};
 }
 
-void close(void*) {}
+void close(void* device) { delete static_cast<Device*>(device); }
 
 void describe(void*, DeviceInfo* out) {
   std::snprintf(out->name, sizeof out->name, "simt");
@@ -62,9 +72,15 @@ Status copy(void*, Lane, void* dst, const void* src, size_t bytes) {
   return {};
 }
 
-Status launch(void*, Lane, const LaunchHost* host, const OpCall* call) {
+Status launch(void* opened, Lane, const LaunchHost* host, const OpCall* call) {
   static const cuda::DeviceProperties device = properties();
-  return cuda::launch(cuda::Context(nullptr, *host, device), *call);
+  if (static_cast<Device*>(opened)->is_to_fail()) {
+    return {Code::device_error, "the launch that HUNYUAN_SIMT_FAIL_LAUNCH names"};
+  }
+  unsigned long long fault = 0;
+  const cuda::FaultWord word(&fault, host->order, call->op);
+  HN_RETURN_IF_ERROR(cuda::launch(cuda::Context(nullptr, *host, device, word), *call));
+  return fault == 0 ? Status{} : cuda::fault_of(fault).status;
 }
 
 // Every call is done when it returns.
@@ -75,6 +91,8 @@ Status event_record(void*, Lane, void** event) {
 Status event_wait(void*, void*) { return {}; }
 Status lane_wait(void*, Lane, void*) { return {}; }
 void event_free(void*, void*) {}
+// A kernel refuses its data in the launch's answer.
+bool take_fault(void*, DataFault*) { return false; }
 
 constexpr BackendTable kTable = {kBackendVersion,
                                  sizeof(BackendTable),
@@ -94,6 +112,7 @@ constexpr BackendTable kTable = {kBackendVersion,
                                  event_wait,
                                  lane_wait,
                                  event_free,
+                                 take_fault,
                                  /*host_memory=*/true};
 
 }  // namespace

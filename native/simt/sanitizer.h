@@ -18,8 +18,8 @@ extern "C" void __tsan_ignore_thread_begin();
 extern "C" void __tsan_ignore_thread_end();
 #elif defined(HN_SIMT_BOUNDS)
 #include <sanitizer/asan_interface.h>
-extern "C" void __asan_report_load_n(void* at, unsigned long bytes);
-extern "C" void __asan_report_store_n(void* at, unsigned long bytes);
+extern "C" void __asan_report_load_n_noabort(void* at, unsigned long bytes);
+extern "C" void __asan_report_store_n_noabort(void* at, unsigned long bytes);
 #endif
 
 namespace hn::simt::sanitizer {
@@ -67,10 +67,10 @@ inline void ignore_end() {}
 
 #if defined(HN_SIMT_BOUNDS)
 inline void read(const void* at, size_t bytes) {
-  if (void* bad = __asan_region_is_poisoned(const_cast<void*>(at), bytes)) __asan_report_load_n(bad, 1);
+  if (void* bad = __asan_region_is_poisoned(const_cast<void*>(at), bytes)) __asan_report_load_n_noabort(bad, 1);
 }
 inline void write(void* at, size_t bytes) {
-  if (void* bad = __asan_region_is_poisoned(at, bytes)) __asan_report_store_n(bad, 1);
+  if (void* bad = __asan_region_is_poisoned(at, bytes)) __asan_report_store_n_noabort(bad, 1);
 }
 #else
 inline void read(const void*, size_t) {}

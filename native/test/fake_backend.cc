@@ -202,6 +202,8 @@ void event_free(void*, void* event) {
   delete static_cast<EventPtr*>(event);
 }
 
+bool take_fault(void*, DataFault*) { return false; }
+
 template <bool kAsync>
 constexpr BackendTable make_table() {
   return {kBackendVersion,
@@ -222,6 +224,7 @@ constexpr BackendTable make_table() {
           event_wait,
           lane_wait,
           event_free,
+          take_fault,
           /*host_memory=*/!kAsync};
 }
 

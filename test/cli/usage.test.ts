@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { failureOf } from "../../lib/cli/errors.js";
 import { showBytes, showDuration, showFlops, table } from "../../lib/cli/format.js";
 import { bytesOf, loraOf } from "../../lib/cli/values.js";
+import type { BackendDescription } from "../../lib/runtime/binding.js";
 import { HunyuanError } from "../../lib/tensor.js";
 import { hunyuan, hunyuanHere, records } from "../support/cli.js";
 
@@ -131,8 +132,35 @@ test("doctor says what this machine can do", async () => {
   assert.match(stdout, /^cpu +1 device: .*(portable|avx2|avx512).*\d+ threads?, uses at most .*GiB/m);
   assert.match(stdout, /^video +gif, webp and png; for mp4 and webm: npm install node-av, or install ffmpeg/m);
   assert.match(stdout, new RegExp(`^models +${folder}/hub, .* free$`, "m"));
+  assert.match(stdout, /^cpu .* of [\d.]+ [GT]iB \(80 % of what the machine or its container has; --memory-limit\)$/m);
+  assert.not.match(stdout, /^(simt|null)/m, "what only tests use");
   const json = await hunyuanHere(["doctor", "--json"]);
-  assert.is(records(json.stdout)[0]?.healthy, true);
+  const record = records(json.stdout)[0];
+  assert.is(record?.healthy, true);
+  assert.ok(record !== undefined);
+  const [cpu] = record.backends as { name: string; opened: { memoryBytes: number; limitBytes: number }[] }[];
+  assert.is(cpu?.name, "cpu");
+  assert.ok((cpu?.opened[0]?.limitBytes ?? 0) < (cpu?.opened[0]?.memoryBytes ?? 0));
+});
+
+test("doctor says what the GPU is, or why there is none", async () => {
+  const { stdout } = await hunyuanHere(["doctor", "--json"]);
+  const [record] = records(stdout);
+  assert.ok(record !== undefined);
+  const cuda = (record.backends as BackendDescription[]).find(({ name }) => name === "cuda");
+  assert.ok(cuda !== undefined);
+  if (cuda.devices > 0) {
+    assert.match(String(record?.["cuda driver"]), /CUDA \d+\.\d+; this build needs \d{3} or newer/);
+    assert.match(
+      String(record?.cuda ?? record?.["cuda:0"]),
+      /compute capability \d\.\d.* were free when it was opened/,
+    );
+  } else if (cuda.reason.startsWith("this build has no cuda backend")) {
+    assert.is(record?.cuda, `not available: ${cuda.reason}`);
+  } else {
+    assert.match(String(record?.cuda), /^not available: .*(driver|GPU)/);
+    assert.match(cuda.reason, /this build needs \d{3} or newer|shows no GPU|cannot start CUDA|compute capability/);
+  }
 });
 
 test("numbers for people", () => {

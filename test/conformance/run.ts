@@ -1,5 +1,5 @@
 /**
- * npm run conformance -- FOLDER [--device D] [--dtype f32|bf16] [--case NAME …]
+ * npm run conformance -- FOLDER [--device cpu|simt|cuda] [--dtype f32|bf16] [--case NAME …]
  *
  * Runs every case of the folder and prints one line of JSON a case:
  * {case, device, dtype, outputs: {name: {maxRelErr, tolerance, pass}}, pass}. Ends with 1 when one fails, 2 when the call
@@ -11,7 +11,7 @@ import { isHunyuanError, openDevice } from "../../lib/tensor.js";
 import { ConformanceCase, listCases } from "./case-file.js";
 import { runCase } from "./runner.js";
 
-const usage = "usage: npm run conformance -- FOLDER [--device cpu] [--dtype f32|bf16] [--case NAME …]";
+const usage = "usage: npm run conformance -- FOLDER [--device cpu|simt|cuda] [--dtype f32|bf16] [--case NAME …]";
 
 class UsageError extends Error {}
 

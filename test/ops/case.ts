@@ -36,6 +36,11 @@ export interface OpCase<N extends string = string> {
   readonly pitch?: readonly NoInfer<N>[];
   /** Allowed error relative to the largest reference value, as a multiple of the dtype's rounding. Default 4. */
   readonly slack?: number;
+  /**
+   * Roundings of what backward reads that come out in a gradient, where they are many: derived, not measured. Counts where
+   * gradients are compared in the types that models compute in; those in f64 have the same bound in any case.
+   */
+  readonly gradientRoundings?: number;
   /** Backends that the case runs on; default all. */
   readonly only?: readonly string[];
 }

@@ -175,6 +175,14 @@ const layoutCases = [
     slack: 2,
   }),
   opCase({
+    name: "sum, max and variance of so many columns that a thread does each of them alone on a GPU",
+    inputs: { x: { shape: [19, 32_771] } },
+    run: ({ x }) => [sum(x, { axes: 0 }), max(x, { axes: 0 }), variance(x, { axes: 0 })],
+    reference: ({ x }) => [exactSum, largest, exactVariance(1)].map((plain) => reduced(x, { axes: 0 }, plain)),
+    dtypes: ["f32"],
+    slack: 2,
+  }),
+  opCase({
     name: "sum of a row repeated",
     inputs: { x: { shape: [1, 24] } },
     run: ({ x }) => {

@@ -1,8 +1,8 @@
 import { zeros } from "../../lib/ops/fill.js";
 import { mul } from "../../lib/ops/pointwise.js";
-import { qkNormRope, rope, ropeTables1d, ropeTables3d } from "../../lib/ops/rope.js";
+import { type QkNormRopeOptions, qkNormRope, rope, ropeTables1d, ropeTables3d } from "../../lib/ops/rope.js";
 import { slice } from "../../lib/ops/views.js";
-import { fill, type Host, type OpCase, opCase } from "./case.js";
+import { type AnyTensor, fill, type Host, type OpCase, opCase } from "./case.js";
 
 /** Angles as the tables hold them: frequency and angle are rounded to f32, as in the reference implementation. */
 function angle(position: number, pair: number, columns: number, theta: number): number {
@@ -134,6 +134,28 @@ function headNorm(x: Host, weight: Host, eps: number): Host {
   return fill(x.shape, (i) => (x.data[i] as number) * inverse(Math.floor(i / d)) * (weight.data[i % d] as number));
 }
 
+interface NormRope<T> {
+  readonly q: T;
+  readonly k: T;
+  readonly qWeight: T;
+  readonly kWeight: T;
+  readonly cos: T;
+  readonly sin: T;
+}
+
+function runNormRope(
+  { q, k, qWeight, kWeight, cos, sin }: NormRope<AnyTensor>,
+  options: QkNormRopeOptions<never> = {},
+) {
+  const out = qkNormRope(q, k, qWeight, kWeight, cos, sin, options);
+  return [out.q, out.k];
+}
+
+const normRopeReference = ({ q, k, qWeight, kWeight, cos, sin }: NormRope<Host>, eps = 1e-6) => [
+  ropeReference(headNorm(q, qWeight, eps), cos, sin, true),
+  ropeReference(headNorm(k, kWeight, eps), cos, sin, true),
+];
+
 const normed: OpCase[] = [
   { shape: [2, 5, 3, 8], positions: 3 },
   { shape: [1, 3, 1, 2], positions: 3 },
@@ -152,14 +174,8 @@ const normed: OpCase[] = [
       cos: { shape: [positions, d] },
       sin: { shape: [positions, d] },
     },
-    run: ({ q, k, qWeight, kWeight, cos, sin }) => {
-      const out = qkNormRope(q, k, qWeight, kWeight, cos, sin, { eps: 1e-4 });
-      return [out.q, out.k];
-    },
-    reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
-      ropeReference(headNorm(q, qWeight, 1e-4), cos, sin, true),
-      ropeReference(headNorm(k, kWeight, 1e-4), cos, sin, true),
-    ],
+    run: (t) => runNormRope(t, { eps: 1e-4 }),
+    reference: (h) => normRopeReference(h, 1e-4),
     gradients: ["q", "k", "qWeight", "kWeight"],
     pitch: ["q", "k"],
   });
@@ -177,14 +193,8 @@ const headSizes = [64, 128, 136, 264, 520, 130].map((d) =>
       cos: { shape: [4, d], dtype: "f32" },
       sin: { shape: [4, d], dtype: "f32" },
     },
-    run: ({ q, k, qWeight, kWeight, cos, sin }) => {
-      const out = qkNormRope(q, k, qWeight, kWeight, cos, sin);
-      return [out.q, out.k];
-    },
-    reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
-      ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
-      ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
-    ],
+    run: (t) => runNormRope(t),
+    reference: (h) => normRopeReference(h),
     gradients: ["q", "k", "qWeight", "kWeight"],
     pitch: ["q", "cos"],
     dtypes: ["f32", "bf16", "f16"],
@@ -204,14 +214,8 @@ const manyTokens = opCase({
     cos: { shape: [700, 16] },
     sin: { shape: [700, 16] },
   },
-  run: ({ q, k, qWeight, kWeight, cos, sin }) => {
-    const out = qkNormRope(q, k, qWeight, kWeight, cos, sin);
-    return [out.q, out.k];
-  },
-  reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
-    ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
-    ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
-  ],
+  run: (t) => runNormRope(t),
+  reference: (h) => normRopeReference(h),
   gradients: ["q", "k", "qWeight", "kWeight"],
   dtypes: ["f32", "bf16"],
   slack: 8,
@@ -273,15 +277,11 @@ const overItself = opCase({
     cos: { shape: [2, 6] },
     sin: { shape: [2, 6] },
   },
-  run: ({ q, k, qWeight, kWeight, cos, sin }) => {
-    const into = { q: mul(q, 1), k: mul(k, 1) };
-    const out = qkNormRope(into.q, into.k, qWeight, kWeight, cos, sin, { into });
-    return [out.q, out.k];
+  run: (t) => {
+    const into = { q: mul(t.q, 1), k: mul(t.k, 1) };
+    return runNormRope({ ...t, ...into }, { into });
   },
-  reference: ({ q, k, qWeight, kWeight, cos, sin }) => [
-    ropeReference(headNorm(q, qWeight, 1e-6), cos, sin, true),
-    ropeReference(headNorm(k, kWeight, 1e-6), cos, sin, true),
-  ],
+  reference: (h) => normRopeReference(h),
 });
 
 export const cases: OpCase[] = [

@@ -87,7 +87,8 @@ export async function checkGradientsAgainstCpu(c: OpCase, dtype: DType, device: 
     }
     runBackward(c, tensors, device, true);
     runBackward(c, exact, cpu, true);
-    const tolerance = GRADIENT_SLACK * (c.slack ?? 4) * (rounding[dtype] ?? 0);
+    const roundings = GRADIENT_SLACK * (c.slack ?? 4) + (c.gradientRoundings ?? 0);
+    const tolerance = roundings * (rounding[dtype] ?? 0);
     for (const name of c.gradients ?? []) {
       const input = tensors[name] as Tensor;
       if (input.size === 0) continue;

@@ -32,8 +32,12 @@ export async function plainErrors(fn: () => void | Promise<void>): Promise<void>
   }
 }
 
-async function devicesHere(): Promise<readonly string[]> {
-  const wanted = process.env.HUNYUAN_TEST_DEVICES?.split(",");
+/** The devices that were asked for, where any were. */
+const asked = (): readonly string[] | undefined => process.env.HUNYUAN_TEST_DEVICES?.split(",");
+
+/** The devices that tests are to run on: those that were asked for, or all that this machine has. */
+export async function devicesHere(): Promise<readonly string[]> {
+  const wanted = asked();
   const here: string[] = [];
   for (const name of known) {
     if (wanted !== undefined && !wanted.includes(name)) continue;
@@ -75,6 +79,15 @@ class EachDevice {
     for (const { device, own } of this.#suites) {
       if (process.env.HUNYUAN_TEST_FULL !== "1" || device.name === "simt") own.skip(name);
       else own(name, () => plainErrors(() => leavesNothing(device, run)));
+    }
+  }
+
+  /** The same for what takes that long on the emulator: there where HUNYUAN_TEST_DEVICES names it, and in the long runs. */
+  slow(name: string, seconds: number, run: Run): void {
+    const wanted = asked()?.includes("simt") || process.env.HUNYUAN_TEST_FULL === "1";
+    for (const { device, own } of this.#suites) {
+      if (device.name !== "simt" || wanted) own(name, () => plainErrors(() => leavesNothing(device, run)));
+      else own.skip(`${name}: ${seconds} s of a processor on simt; HUNYUAN_TEST_DEVICES=simt runs it`);
     }
   }
 

@@ -1,6 +1,10 @@
 /**
  * Calls every op for the recorder (native/core/recorder.h): all op cases with their gradients, dense and strided, and the
- * ops that have no cases. Run with HUNYUAN_RECORD=<file>; scripts/sanitize.mjs then replays the file under a sanitizer.
+ * ops that have no cases. Run with HUNYUAN_RECORD=<file>; scripts/sanitize.mjs and scripts/simt/kernels.mjs replay the
+ * file under a sanitizer.
+ *
+ *   HUNYUAN_CASES=norm        one family alone; "without-cases": only the ops that have none
+ *   HUNYUAN_RECORD_FOR=simt   the cases that are meant for this device, still run by the CPU; default: cpu
  */
 import {
   adamwStep,
@@ -28,9 +32,13 @@ const sizes = [0, 1, 7, 15, 16, 17, 33, 255, 1031];
 
 const discard = async () => {};
 
+const wanted = process.env.HUNYUAN_CASES;
+const withoutCases = "without-cases";
+
 async function recordFamilies(device: Device): Promise<number> {
   let calls = 0;
-  for (const [family, cases] of await loadCases("cpu")) {
+  for (const [family, cases] of await loadCases(process.env.HUNYUAN_RECORD_FOR ?? "cpu")) {
+    if (wanted !== undefined && wanted !== family) continue;
     for (const c of cases) {
       for (const dtype of c.dtypes ?? dtypes) {
         for (const pitched of [undefined, ...(c.pitch ?? [])]) {
@@ -85,15 +93,21 @@ function recordOptim(device: Device, dtype: FloatDType): void {
   scaleInPlace(grads, 0.5);
 }
 
+function recordOthers(device: Device): void {
+  for (const dtype of dtypes) {
+    scope(() => recordRandom(device, dtype));
+    scope(() => recordOptim(device, dtype));
+  }
+  scope(() => {
+    for (const n of sizes) arange(n, { device });
+  });
+}
+
 const device = openDevice("cpu");
 const calls = await recordFamilies(device);
-for (const dtype of dtypes) {
-  scope(() => recordRandom(device, dtype));
-  scope(() => recordOptim(device, dtype));
-}
-scope(() => {
-  for (const n of sizes) arange(n, { device });
-});
+const others = wanted === undefined || wanted === withoutCases;
+if (others) recordOthers(device);
 await device.sync();
-console.log(`recorded the calls of ${calls} runs of op cases, and of ops without cases`);
+if (calls === 0 && !others) throw new Error(`HUNYUAN_CASES=${wanted}: there is no such family in test/ops`);
+console.log(`recorded the calls of ${calls} runs of op cases${others ? ", and of ops without cases" : ""}`);
 await device.dispose();

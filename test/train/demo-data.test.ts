@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { readVideo } from "../../lib/io/media/index.js";
 import { Draws } from "../../lib/train/data/draws.js";
 import { allCaptions, captionOf, parseCaption } from "../../lib/train/demo/captions.js";
-import { demoClips } from "../../lib/train/demo/clips.js";
+import { clipWeights, demoClips } from "../../lib/train/demo/clips.js";
 import { renderScene } from "../../lib/train/demo/render.js";
 import { demoClip, drawScene } from "../../lib/train/demo/scene.js";
 import {
@@ -124,7 +124,10 @@ test("a set comes evenly, keeps held-out combinations out, and is its seed's", (
   const share = (key: "colour" | "shape" | "background" | "motion", name: string) =>
     clips.filter(({ scene }) => scene[key] === name).length / clips.length;
   for (const name of colourNames) assert.ok(Math.abs(share("colour", name) * 8 - 1) < 0.1, name);
-  for (const name of shapeNames) assert.ok(Math.abs(share("shape", name) * 4 - 1) < 0.1, name);
+  const weight = shapeNames.reduce((sum, name) => sum + clipWeights[name], 0);
+  for (const name of shapeNames) {
+    assert.ok(Math.abs((share("shape", name) * weight) / clipWeights[name] - 1) < 0.1, name);
+  }
   for (const name of backgroundNames) assert.ok(Math.abs(share("background", name) * 5 - 1) < 0.1, name);
   for (const name of motionNames) assert.ok(share("motion", name) > 0.07, name);
   assert.ok(share("motion", "clockwise") > 1.8 * share("motion", "left"));

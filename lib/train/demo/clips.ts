@@ -2,7 +2,14 @@
 import { Draws } from "../data/draws.js";
 import { drawCaption } from "./captions.js";
 import { type DemoScene, drawScene } from "./scene.js";
-import { backgroundNames, combinations, type DemoColour, type DemoMotion, type DemoSubject } from "./vocabulary.js";
+import {
+  backgroundNames,
+  combinations,
+  type DemoColour,
+  type DemoMotion,
+  type DemoShape,
+  type DemoSubject,
+} from "./vocabulary.js";
 
 export interface DemoClip {
   readonly scene: DemoScene;
@@ -15,14 +22,17 @@ export interface DemoClipsOptions {
   readonly seed: number;
   /** Which combinations of colour, shape and motion. Default `training`. */
   readonly which?: "all" | "training" | "held out";
-  /** How often each motion comes, as whole numbers. Default {@link motionWeights}; all alike for evaluation: {}. */
-  readonly weights?: Readonly<Partial<Record<DemoMotion, number>>>;
+  /**
+   * How often each motion and each shape comes, as whole numbers; a combination as often as its two multiplied. Default
+   * {@link clipWeights}; all alike for evaluation: {}.
+   */
+  readonly weights?: Readonly<Partial<Record<DemoMotion | DemoShape, number>>>;
   /** All clips in this colour, which may be one that the demo model never saw: to teach it one. Default: colours as they come. */
   readonly colour?: DemoColour | undefined;
 }
 
 /** What is harder to learn comes more often. */
-export const motionWeights = {
+export const clipWeights = {
   left: 2,
   right: 2,
   up: 2,
@@ -31,15 +41,19 @@ export const motionWeights = {
   growing: 3,
   shrinking: 3,
   still: 2,
-} as const satisfies Readonly<Record<DemoMotion, number>>;
+  circle: 2,
+  square: 3,
+  triangle: 2,
+  cross: 4,
+} as const satisfies Readonly<Record<DemoMotion | DemoShape, number>>;
 
 const captionsPerClip = 4;
 
 /** Clip `index` depends on the options and its index only. Combinations and backgrounds come evenly. */
 export function demoClips(options: DemoClipsOptions): DemoClip[] {
-  const { count, seed, which = "training", weights = motionWeights, colour } = options;
+  const { count, seed, which = "training", weights = clipWeights, colour } = options;
   const wanted: readonly Omit<DemoSubject, "background">[] = combinations(which).flatMap((one) =>
-    Array.from({ length: weights[one.motion] ?? 1 }, () => one),
+    Array.from({ length: (weights[one.motion] ?? 1) * (weights[one.shape] ?? 1) }, () => one),
   );
   const clips: DemoClip[] = [];
   for (let round = 0; clips.length < count; round++) {

@@ -38,9 +38,20 @@ const reaches: Readonly<Record<DemoShape, { readonly side: number; readonly up: 
   cross: { side: 1.2, up: 1.2, down: 1.2 },
 };
 
-/** Smaller ones would lose their shape in an autoencoder that makes one latent of 8 × 8 pixels. */
-const smallest = 8;
+/**
+ * Radii, pixels. An autoencoder that makes one latent of 8 × 8 pixels loses the shape of smaller ones, and a small model
+ * learns shape from those that cover several latents.
+ */
+const radii = {
+  straight: [10, 13],
+  clockwise: [9, 11],
+  still: [10, 16],
+  small: [8, 10],
+  large: [15, 18],
+} as const;
 const margin = 1;
+/** Places are multiples of this, pixels: a quarter as many ways for an edge to cross the 8 × 8 pixels of a latent. */
+const grid = 4;
 
 /** @param progress 0 in the first frame, 1 in the last */
 export function placementAt({ from, to, orbit }: DemoScene, progress: number): Placement {
@@ -56,14 +67,14 @@ export function drawScene(subject: DemoSubject, draws: Draws): DemoScene {
   const { shape, motion } = subject;
   if (motion === "clockwise") return { ...subject, ...drawOrbit(shape, draws) };
   if (motion === "growing" || motion === "shrinking") {
-    const small = draws.uniform(smallest, 9.5);
-    const large = draws.uniform(14, 17);
+    const small = draws.uniform(...radii.small);
+    const large = draws.uniform(...radii.large);
     const { x, y } = drawPlace(shape, large, draws);
     const [first, last] = motion === "growing" ? [small, large] : [large, small];
     return { ...subject, from: { x, y, radius: first }, to: { x, y, radius: last } };
   }
   if (motion === "still") {
-    const place = drawPlace(shape, draws.uniform(smallest, 15), draws);
+    const place = drawPlace(shape, draws.uniform(...radii.still), draws);
     return { ...subject, from: place, to: place };
   }
   return { ...subject, ...drawLine(shape, motion, draws) };
@@ -79,9 +90,15 @@ function room(shape: DemoShape, radius: number) {
   } as const;
 }
 
+/** A multiple of the grid within the range; the middle of the range where it holds none. */
+function drawOnGrid([low, high]: readonly [number, number], draws: Draws): number {
+  const [first, last] = [Math.ceil(low / grid), Math.floor(high / grid)];
+  return first > last ? (low + high) / 2 : grid * (first + draws.below(last - first + 1));
+}
+
 function drawPlace(shape: DemoShape, radius: number, draws: Draws): Placement {
   const { x, y } = room(shape, radius);
-  return { x: draws.uniform(...x), y: draws.uniform(...y), radius };
+  return { x: drawOnGrid(x, draws), y: drawOnGrid(y, draws), radius };
 }
 
 function drawLine(
@@ -89,26 +106,26 @@ function drawLine(
   motion: Exclude<DemoMotion, "clockwise" | "growing" | "shrinking" | "still">,
   draws: Draws,
 ): DemoPath {
-  const radius = draws.uniform(smallest, 11);
+  const radius = draws.uniform(...radii.straight);
   const place = drawPlace(shape, radius, draws);
   const axis = motion === "left" || motion === "right" ? "x" : "y";
   const [low, high] = room(shape, radius)[axis];
-  const distance = draws.uniform(Math.min(18, high - low), high - low);
-  const start = draws.uniform(low, high - distance);
+  const distance = drawOnGrid([16, high - low - grid], draws);
+  const start = drawOnGrid([low, high - distance], draws);
   const [first, last] = motion === "right" || motion === "down" ? [start, start + distance] : [start + distance, start];
   return { from: { ...place, [axis]: first }, to: { ...place, [axis]: last } };
 }
 
 function drawOrbit(shape: DemoShape, draws: Draws): DemoPath {
-  const radius = draws.uniform(smallest, 10);
+  const radius = draws.uniform(...radii.clockwise);
   const { x, y } = room(shape, radius);
-  const distance = draws.uniform(12, Math.min(17, (x[1] - x[0]) / 2, (y[1] - y[0]) / 2));
+  const distance = draws.uniform(12, Math.min(16, (x[1] - x[0]) / 2, (y[1] - y[0]) / 2));
   const orbit = {
-    x: draws.uniform(x[0] + distance, x[1] - distance),
-    y: draws.uniform(y[0] + distance, y[1] - distance),
+    x: drawOnGrid([x[0] + distance, x[1] - distance], draws),
+    y: drawOnGrid([y[0] + distance, y[1] - distance], draws),
     distance,
     angle: draws.uniform(0, 2 * Math.PI),
-    sweep: draws.uniform(1.5 * Math.PI, 2 * Math.PI),
+    sweep: draws.uniform(1.25 * Math.PI, 1.75 * Math.PI),
   };
   const at = (angle: number) => ({
     x: orbit.x + distance * Math.cos(angle),

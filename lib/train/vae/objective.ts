@@ -16,7 +16,6 @@ import { mean, sum } from "../../ops/reduce.js";
 import { clamp } from "../../ops/unary.js";
 import { HunyuanError } from "../../runtime/errors.js";
 import type { FloatDType } from "../../tensor/dtype.js";
-import { topOwner } from "../../tensor/ownership.js";
 import { scope } from "../../tensor/scope.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import type { PatchDiscriminator } from "./discriminator.js";
@@ -199,9 +198,7 @@ export class VaeObjective implements Disposable {
 
 function gradientOf(loss: Tensor<LossDType>, seen: Tensor<LossDType>): Tensor<LossDType> {
   // There is one: these losses depend on every pixel.
-  const gradient = grad(loss, [seen])[0] as Tensor;
-  gradient.moveTo(topOwner());
-  return cast(gradient, seen.dtype);
+  return cast(grad(loss, [seen])[0] as Tensor, seen.dtype);
 }
 
 /** By what the second gradient is as large as the first. */

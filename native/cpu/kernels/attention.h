@@ -3,6 +3,7 @@
 // Scores are kept in units of log 2 (scale · log2 e goes into one operand), so that the exponential is 2^x.
 #pragma once
 
+#include "core/data_error.h"
 #include "core/status.h"
 #include "core/tensor_view.h"
 #include "cpu/context.h"
@@ -93,10 +94,8 @@ inline Status make_segments(const Context& ctx, int64_t width, const TensorView&
   }
   const int32_t* qs = cu_q.as<int32_t>();
   const int32_t* ks = cu_k ? cu_k.as<int32_t>() : qs;
-  if (!are_lengths(qs, n, queries))
-    return Status::invalid("cuSeqlens must start at 0, never fall and end within the queries");
-  if (!are_lengths(ks, n, keys))
-    return Status::invalid("cuSeqlensK must start at 0, never fall and end within the keys");
+  if (!are_lengths(qs, n, queries)) return status_of(DataError::cu_seqlens);
+  if (!are_lengths(ks, n, keys)) return status_of(DataError::cu_seqlens_k);
   for (int64_t i = 0; i < n; ++i) out->add(width, 0, qs[i], qs[i + 1], ks[i], ks[i + 1]);
   // Tokens after the last segment: queries that see no key, keys that no query sees.
   out->add(width, 0, qs[n], queries, ks[n], ks[n]);

@@ -18,19 +18,6 @@
 
 namespace hn::cpu::HN_ISA {
 
-/// [B, H, W, C] as [B, 1, H, W, C], and a weight [Cout, kh, kw, Cin] as [Cout, 1, kh, kw, Cin]; else the view itself.
-inline TensorView with_frames(TensorView t) {
-  if (t.rank != 4) return t;
-  for (int i = 4; i > 1; --i) {
-    t.shape[i] = t.shape[i - 1];
-    t.strides[i] = t.strides[i - 1];
-  }
-  t.shape[1] = 1;
-  t.strides[1] = 0;
-  t.rank = 5;
-  return t;
-}
-
 /// Source positions [first, first + count) along one axis.
 struct Span {
   int64_t first = 0, count = 0;

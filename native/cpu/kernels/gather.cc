@@ -4,6 +4,7 @@
 // Bound by memory: y forward; dy read and dx written once backward.
 #include <cstring>
 
+#include "core/data_error.h"
 #include "core/generated/layout.h"
 #include "cpu/context.h"
 #include "cpu/kernels/convert.h"
@@ -27,7 +28,7 @@ int64_t index_at(const TensorView& ids, int64_t j) {
 Status check_ids(const TensorView& ids, int64_t count, int64_t size) {
   for (int64_t j = 0; j < count; ++j) {
     const int64_t id = index_at(ids, j);
-    if (id < 0 || id >= size) return Status::invalid("an index lies outside the axis that is gathered from");
+    if (id < 0 || id >= size) return status_of(DataError::index);
   }
   return {};
 }

@@ -9,7 +9,7 @@ namespace hn::cpu::HN_ISA {
 /// Workspace that is handed out again for the next product: they run one after another.
 class Reused {
  public:
-  explicit Reused(const Context& ctx) : parent_(ctx), host_{this, take} {}
+  explicit Reused(const Context& ctx) : parent_(ctx), host_{this, take, 0, nullptr} {}
   Context next() {
     for (Block& block : blocks_) block.taken = false;
     return parent_.with_workspace(host_);

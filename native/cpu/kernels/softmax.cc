@@ -4,6 +4,7 @@
 //   cross entropy: mean over rows of lse − x[label], lse = m + log s, rows with the label `ignore_index` left out;
 //   dx = (exp(x − lse) − [c = label]) · dy / rows counted
 // A row of −inf only, or with +inf or NaN in it, gives NaN. Bound by the exp for rows that fit the second-level cache.
+#include "core/data_error.h"
 #include "core/generated/loss.h"
 #include "cpu/kernels/dispatch.h"
 #include "cpu/kernels/rows.h"
@@ -103,7 +104,7 @@ Status read_labels(const Context& ctx, const TensorView& labels, int64_t classes
   load_row<int64_t>(labels.dtype)(labels.data, labels.stride(0), rows, values);
   for (int64_t i = 0; i < rows; ++i) {
     if (values[i] == ignore) continue;
-    if (values[i] < 0 || values[i] >= classes) return Status::invalid("a label is outside 0 … classes − 1");
+    if (values[i] < 0 || values[i] >= classes) return status_of(DataError::label);
     ++out->counted;
   }
   out->of = values;

@@ -125,7 +125,8 @@ class MatrixLoader {
   /// `count` elements of a chunk, zeros for the rest.
   HN_DEVICE void copy(T* to, const T* from, int count) const {
     if constexpr (kWide) {
-      // Of a chunk that is not there nothing is read, wherever its address points.
+      // Of a chunk that is not there nothing is read, wherever its address points (ptx_async.cuh says why it may):
+      // beyond the end of a row in the last block of K, or beyond the last row.
       ptx::cp_async<16>(ptx::smem_u32(to), from, count > 0 ? 16 : 0);
     } else if (m_.alignment >= 16) {
       copy_pieces<16>(to, from, count);

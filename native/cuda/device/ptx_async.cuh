@@ -16,7 +16,11 @@ HN_DEVICE uint32_t smem_u32(const void* p) {
 }
 
 /// Copies `src_bytes` (0 to kBytes) and fills the rest of kBytes (4, 8 or 16) with zeros. Both sides are aligned to
-/// kBytes. With src_bytes = 0 the source is not read, but must be an address of global memory.
+/// kBytes. With src_bytes = 0 nothing is read, and `src` may point anywhere in the global window, beyond an allocation
+/// too: PTX copies src-size bytes, and of none there is no access that could fault. Loaders count on that at ragged
+/// edges instead of choosing a valid address, which would cost two selects of a 64-bit address a copy in the innermost
+/// loop. (compute-sanitizer has not looked at it yet. If it complains about addresses that are not read,
+/// gemm_loaders.cuh is where they come from.) The address must still be aligned to kBytes.
 template <int kBytes>
 HN_DEVICE void cp_async(uint32_t dst, const void* src, int src_bytes = kBytes) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);

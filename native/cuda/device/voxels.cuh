@@ -9,19 +9,6 @@
 
 namespace hn::cuda {
 
-/// [B, H, W, C] as [B, 1, H, W, C], and a weight [Cout, kh, kw, Cin] as [Cout, 1, kh, kw, Cin]; else the view itself.
-inline TensorView with_frames(TensorView t) {
-  if (t.rank != 4) return t;
-  for (int i = 4; i > 1; --i) {
-    t.shape[i] = t.shape[i - 1];
-    t.strides[i] = t.strides[i - 1];
-  }
-  t.shape[1] = 1;
-  t.strides[1] = 0;
-  t.rank = 5;
-  return t;
-}
-
 /// Positions are `int`, offsets never.
 struct Voxel {
   int b, t, h, w;
@@ -118,9 +105,10 @@ class VoxelPacks {
   int64_t pack_, count_;
 };
 
-/// fn(T{}, pack size) for the type of x and the widest access that all of `operands` allow.
+/// fn(T{}, pack size) for the type of x and the widest access that x and all of `operands` allow; each of them is given
+/// (any_rows.cuh has the like of it for operands that may be missing).
 template <class Fn, class... Views>
-Status with_packs(Fn&& fn, const TensorView& x, const Views&... operands) {
+Status with_voxel_packs(Fn&& fn, const TensorView& x, const Views&... operands) {
   return with_storage(x.dtype, [&](auto storage) {
     if ((packs(x) && ... && packs(operands))) {
       return fn(storage, std::integral_constant<int, kPack<decltype(storage)>>{});

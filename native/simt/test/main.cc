@@ -21,9 +21,9 @@ constexpr Kernel kKernels[] = {
 void* no_workspace(void*, size_t) { return nullptr; }
 
 int run(const Kernel& kernel, int bug, int seeds) {
-  const LaunchHost host{nullptr, no_workspace};
+  const LaunchHost host{nullptr, no_workspace, 1, [](void*) {}};
   const cuda::DeviceProperties device{.sm_count = 3, .max_shared_bytes = 232'448, .compute_capability = 90};
-  const cuda::Context ctx(nullptr, host, device);
+  const cuda::Context ctx(nullptr, host, device, {});
   for (int seed = 0; seed < seeds; ++seed) {
     char text[16];
     std::snprintf(text, sizeof text, "%d", seed);

@@ -1,4 +1,5 @@
-// The norm of rows: shuffles, then partial sums of the warps through static shared memory; a block does several rows.
+// The norm of rows, read in packs: shuffles, then partial sums of the warps through static shared memory; a block does
+// several rows.
 #include <cmath>
 
 #include "cuda/device/shared.cuh"
@@ -15,8 +16,12 @@ __global__ void norm(const float* x, float* y, int bug) {
   HN_SHARED(float, swap, [kThreads]);
   const int warp = cuda::warp_id(), lane = cuda::lane_id(), thread = static_cast<int>(threadIdx.x);
   for (int row = static_cast<int>(blockIdx.x); row < kRows; row += static_cast<int>(gridDim.x)) {
+    const float* const from = x + row * kWidth + (bug == kGlobalOutOfBounds ? kWidth : bug == kMisaligned ? 1 : 0);
     float sum = 0;
-    for (int i = thread; i < kWidth; i += kThreads) sum += x[row * kWidth + i] * x[row * kWidth + i];
+    for (int i = 4 * thread; i < kWidth; i += 4 * kThreads) {
+      const float4 v = *reinterpret_cast<const float4*>(from + i);
+      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    }
     // Neighbours exchange their sums through shared memory, the rest is done with shuffles.
     swap[thread] = sum;
     if (bug != kNoSyncWarp) __syncwarp();

@@ -33,6 +33,9 @@ enum Bug : int {
   kNoWgmmaWait,
   kNoProxyFence,
   kWrongDescriptorStride,
+  // rows.cc
+  kGlobalOutOfBounds,
+  kMisaligned,
 };
 
 /// What a test says: how the launch ended, and whether the values are right.
