@@ -159,27 +159,32 @@ export async function declareSuites(name: string): Promise<void> {
   const reason = await unfit(name);
   if (reason !== "") return skipAll(reason);
   const only = process.env.HUNYUAN_CASES;
+  const planned: (readonly [family: string, plans: Map<OpCase, Plan>])[] = [];
   for (const [family, cases] of await loadCases(name)) {
-    if (only !== undefined && family !== only) continue;
-    const plans = await plansFor(name, cases);
-    const test = suite(`${name} ${family}`);
-    let device: Device;
-    let cpu: Device;
-    test.before(async () => {
-      device = openDevice(name);
-      cpu = openDevice("cpu");
-      if (process.env.HUNYUAN_GUARD === "1") await checkGuarded(device);
-    });
-    test.after(async () => {
-      await device.dispose();
-      await cpu.dispose();
-    });
-    for (const [c, plan] of plans) {
-      if (plan.values.length === 0) test.skip(`${c.name}: no kernel for ${plan.missing}`);
-      else test(c.name, () => plainErrors(() => checkCase(c, plan, device, cpu)));
-    }
-    test.run();
+    if (only === undefined || family === only) planned.push([family, await plansFor(name, cases)]);
   }
+  // All at once: uvu begins when this lets go of the thread, and never comes to what is declared after it has ended.
+  for (const [family, plans] of planned) declareFamily(name, family, plans);
+}
+
+function declareFamily(name: string, family: string, plans: ReadonlyMap<OpCase, Plan>): void {
+  const test = suite(`${name} ${family}`);
+  let device: Device;
+  let cpu: Device;
+  test.before(async () => {
+    device = openDevice(name);
+    cpu = openDevice("cpu");
+    if (process.env.HUNYUAN_GUARD === "1") await checkGuarded(device);
+  });
+  test.after(async () => {
+    await device.dispose();
+    await cpu.dispose();
+  });
+  for (const [c, plan] of plans) {
+    if (plan.values.length === 0) test.skip(`${c.name}: no kernel for ${plan.missing}`);
+    else test(c.name, () => plainErrors(() => checkCase(c, plan, device, cpu)));
+  }
+  test.run();
 }
 
 async function plansFor(name: string, cases: readonly OpCase[]): Promise<Map<OpCase, Plan>> {
