@@ -40,9 +40,16 @@ export { type DitBatch, type DitStage, DitTask, type DitTaskOptions } from "./tr
 export { Ema, type EmaOptions } from "./train/ema.js";
 export { Learner, type LearnerOptions, type Update } from "./train/learner.js";
 export { type MuonOptions, type MuonWeight, muonStep } from "./train/muon.js";
-export { type FlowSample, type TextCondition, velocityLosses, withoutCaptions } from "./train/objective.js";
+export {
+  type FlowSample,
+  predictVelocity,
+  type TextCondition,
+  velocityLosses,
+  withoutCaptions,
+} from "./train/objective.js";
 export { Optimizer, type OptimizerOptions, type ParameterGroup, type StepOptions } from "./train/optimizer.js";
 export { type Parameter, ParameterSet, parametersOf, type SelectOptions, selectedOf } from "./train/parameters.js";
+export { type Preservation, preservationLosses } from "./train/preserve.js";
 export { describeStep, type TrainingEvent } from "./train/progress.js";
 export { noiseFor, seedOf } from "./train/random.js";
 export { type RateSchedule, rateFactor } from "./train/schedule.js";

@@ -25,6 +25,7 @@ export interface DemoCardOptions {
   readonly clip: string;
   readonly recipes: {
     readonly vae: VaeTrainingConfig;
+    readonly colours: VaeTrainingConfig;
     readonly dit: DitTrainingConfig;
     readonly distil: DitTrainingConfig;
   };
@@ -103,7 +104,7 @@ motion were never shown in training. It makes mistakes also with what it has see
 
 1. Clips are rendered by scripts/demo-data.ts, ${clip}, with several captions each. Nothing was collected from anywhere.
 ${[
-  autoencoderLine(options, await readRows(join(options.recipes.vae.folder, "metrics.jsonl"))),
+  autoencoderLine(options, await readRows(join(options.recipes.colours.folder, "metrics.jsonl"))),
   ...transformerLines(options),
 ]
   .map((line, i) => `${i + 2}. ${line}`)
@@ -124,7 +125,7 @@ function autoencoderLine({ recipes }: DemoCardOptions, rows: readonly MetricsRow
   const quality = last?.values.psnr;
   return (
     `The autoencoder starts as a blur codec and is trained for ${stepsOf(recipes.vae)} steps on crops; its latents are then ` +
-    `brought to mean 0 and variance 1.${
+    `brought to mean 0 and variance 1. Its decoder alone goes on for ${stepsOf(recipes.colours)} steps with clips in any colour.${
       quality === undefined
         ? ""
         : ` PSNR of whole clips of the validation set after step ${last?.step}, before rounding to bf16: ${quality.toFixed(1)} dB.`

@@ -1,6 +1,6 @@
 // Renders the captioned clips that the small model is trained on, as any user's folder of clips would look.
 //
-//   npm run demo:data -- [--out folder] [--clips 6000] [--validation 256] [--seed 1] [--colour brown]
+//   npm run demo:data -- [--out folder] [--clips 6000] [--validation 256] [--seed 1] [--colour brown|any]
 //
 //   folder/train/clip-00000.webp       17 frames of 64 × 64 at 24 frames a second, lossless
 //   folder/train/clip-00000.json       { "captions": [four of them], "scene": where the shape goes }
@@ -9,6 +9,7 @@
 //   folder/sheet.png                   the first clips of training, a row each
 //
 // --colour makes all clips in one colour; brown and lime are none of the eight that the model learns, for a LoRA to teach.
+// --colour any gives each clip a colour of its own, from all there are: captions then say it as #82c41e.
 // The same arguments give the same bytes. A folder that holds anything is refused.
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -30,9 +31,9 @@ function wholeOf(name: string, text: string): number {
   process.exit(2);
 }
 
-function colourOf(name: string | undefined): DemoColour | undefined {
-  const known = Object.keys({ ...colours, ...extraColours });
-  if (name === undefined || known.includes(name)) return name as DemoColour | undefined;
+function colourOf(name: string | undefined): DemoColour | "any" | undefined {
+  const known = [...Object.keys({ ...colours, ...extraColours }), "any"];
+  if (name === undefined || known.includes(name)) return name as DemoColour | "any" | undefined;
   console.error(`--colour ${name}: expected one of ${known.join(", ")}`);
   process.exit(2);
 }

@@ -11,6 +11,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildNative, root } from "./build-native.mjs";
+import { atFixedAddresses, complains } from "./sanitizers.mjs";
 
 const OPTIONS = {
   ASAN_OPTIONS: "abort_on_error=0:detect_stack_use_after_return=1",
@@ -38,16 +39,13 @@ function run(program, args, env = {}) {
   });
 }
 
-/** What a sanitizer says when it goes on after a finding, so that the exit code alone might not tell. */
-const COMPLAINT = /ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|runtime error:/;
-
 /** "" when the program ended well and no sanitizer complained. Prints what it said on stderr. */
 function problemOf({ status, signal, stderr, error }) {
   // Memory that cannot be had is an answer, not a finding.
   process.stderr.write((stderr ?? "").replace(/^==\d+==WARNING: AddressSanitizer failed to allocate .*\n/gm, ""));
   if (error) return error.message;
   if (status !== 0) return `ended with ${signal ?? `exit code ${status}`}`;
-  return COMPLAINT.test(stderr) ? "see above" : "";
+  return complains(stderr) ? "see above" : "";
 }
 
 let recorded;
@@ -70,12 +68,9 @@ function driver(kind) {
   const { folder } = buildNative({ sanitize: kind });
   const program = join(folder, "hn_driver");
   if (!existsSync(program)) throw new Error("there is no native/test/*.cc, so no hn_driver was built");
-  let result = run(program, args, THREADS);
-  // Kernels that randomise addresses more than this compiler's ThreadSanitizer can follow.
-  if (/unexpected memory mapping/.test(result.stderr ?? "")) {
-    result = run("setarch", ["--addr-no-randomize", program, ...args], THREADS);
-  }
-  return problemOf(result);
+  const result = run(program, args, THREADS);
+  const again = atFixedAddresses(result.stderr ?? "", program, args);
+  return problemOf(again ? run(...again, THREADS) : result);
 }
 
 /** node-gyp-build takes the addon from the folder that HUNYUAN_NATIVE_PREBUILD names. */

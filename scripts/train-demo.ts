@@ -2,9 +2,10 @@
 //
 //   npm run train:demo -- [--only STAGE] [--from teacher|student] [--recipe folder] [--out models/demo] [--clips 6000]
 //
-//   data      renders the clips (npm run demo:data)
+//   data      renders the clips (npm run demo:data), and half as many in any colour
 //   model     random weights, tokenizers, and an autoencoder that starts as a blur codec
 //   vae       trains the autoencoder                          = hunyuan train --config scripts/demo-recipe/vae.json
+//   colours   its decoder on clips in any colour, so that it carries more than the eight of the captions   colours.json
 //   dit       trains transformer and text encoders together   = hunyuan train --config scripts/demo-recipe/dit.json
 //   distil    teaches a student guidance as an input          = hunyuan train --config scripts/demo-recipe/distil.json
 //   assemble  writes the model's folder, in bf16; from the student, or from the teacher without it
@@ -60,11 +61,17 @@ function recipeOf<K extends TrainingConfig["kind"]>(file: string, kind: K): Extr
   return config as Extract<TrainingConfig, { kind: K }>;
 }
 
-const recipes = { vae: recipeOf("vae", "vae"), dit: recipeOf("dit", "full"), distil: recipeOf("distil", "distil") };
+const recipes = {
+  vae: recipeOf("vae", "vae"),
+  colours: recipeOf("colours", "vae"),
+  dit: recipeOf("dit", "full"),
+  distil: recipeOf("distil", "distil"),
+};
 const start = recipes.vae.model;
 const dataFolder = dirname(recipes.vae.stages[0]?.data.source ?? "");
 const trained = {
-  vae: join(recipes.vae.folder, "vae"),
+  firstVae: join(recipes.vae.folder, "vae"),
+  vae: join(recipes.colours.folder, "vae"),
   teacher: join(recipes.dit.folder, "transformer"),
   llama: join(recipes.dit.folder, "text_encoder"),
   clip: join(recipes.dit.folder, "text_encoder_2"),
@@ -78,15 +85,19 @@ function renderData(): void {
   const part = `${dataFolder}.part`;
   if (existsSync(dataFolder)) throw new Error(`${dataFolder} is there: remove it to render the clips anew`);
   rmSync(part, { recursive: true, force: true });
-  const counts = (["clips", "validation"] as const).flatMap((name) =>
-    values[name] ? [`--${name}`, values[name]] : [],
-  );
+  const { clips = "6000", validation = "256" } = values;
+  render("--out", part, "--clips", clips, "--validation", validation);
+  const half = String(Math.ceil(Number(clips) / 2));
+  render("--out", join(part, "colours"), "--colour", "any", "--clips", half, "--validation", "0");
+  renameSync(part, dataFolder);
+}
+
+function render(...args: string[]): void {
   // Started as this script was: TypeScript is run by whatever runs it here.
-  const args = [...process.execArgv, join(here, "demo-data.ts"), "--out", part, ...counts];
-  const { status, signal } = spawnSync(process.execPath, args, { stdio: "inherit" });
+  const command = [...process.execArgv, join(here, "demo-data.ts"), ...args];
+  const { status, signal } = spawnSync(process.execPath, command, { stdio: "inherit" });
   if (signal === "SIGINT" || signal === "SIGTERM") process.exit(130);
   if (status !== 0) throw new Error("the clips could not be rendered");
-  renameSync(part, dataFolder);
 }
 
 async function writeStart(): Promise<void> {
@@ -114,13 +125,18 @@ const stages: { readonly [name: string]: Stage } = {
   data: { result: data, inputs: [], run: async () => renderData() },
   model: { result: join(start, "model_index.json"), inputs: [], run: writeStart },
   vae: {
-    result: config(trained.vae),
+    result: config(trained.firstVae),
     inputs: [recipeFile("vae"), data, config(join(start, "vae"))],
     run: () => trainAs("vae"),
   },
+  colours: {
+    result: config(trained.vae),
+    inputs: [recipeFile("colours"), data, config(trained.firstVae)],
+    run: () => trainAs("colours"),
+  },
   dit: {
     result: config(trained.clip),
-    inputs: [recipeFile("dit"), data, join(start, "model_index.json"), config(trained.vae)],
+    inputs: [recipeFile("dit"), data, join(start, "model_index.json"), config(trained.firstVae)],
     run: () => trainAs("dit"),
   },
   distil: {

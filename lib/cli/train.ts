@@ -64,6 +64,7 @@ const preparations: { readonly [K in PrepareEvent["what"]]: string } = {
   data: "read data",
   latents: "encode clips",
   prompts: "encode captions",
+  "preserved videos": "make what is to stay",
 };
 
 /** People see a bar and a few lines; with --json every event is a record. */

@@ -4,6 +4,7 @@
  */
 import { noGrad } from "../autograd/backward.js";
 import type { HunyuanDit } from "../models/dit/model.js";
+import { add, mul } from "../ops/pointwise.js";
 import { mean } from "../ops/reduce.js";
 import { checkNumber } from "../runtime/check.js";
 import { HunyuanError } from "../runtime/errors.js";
@@ -14,6 +15,7 @@ import { Draws } from "./data/draws.js";
 import { Learner, type LearnerOptions } from "./learner.js";
 import { type FlowSample, type TextCondition, velocityLosses, withoutCaptions } from "./objective.js";
 import type { ParameterSet } from "./parameters.js";
+import { checkPreservation, type Preservation, preservationLosses, preservedCount } from "./preserve.js";
 import { noiseFor, seedOf } from "./random.js";
 import { type RateSchedule, rateFactor } from "./schedule.js";
 import type { Stage, StepPlace } from "./stages.js";
@@ -74,6 +76,8 @@ export interface DitTaskOptions<B> {
   readonly objective?:
     | ((dit: HunyuanDit, sample: FlowSample, empty: TextCondition | undefined) => Tensor<"f32">)
     | undefined;
+  /** Captions for which the model stays as it was. Default: none. */
+  readonly preserve?: Preservation | undefined;
   /** Batches that are measured, the same each time, released here. */
   readonly validation?: (() => Iterable<B> | AsyncIterable<B>) | undefined;
   /** Noise levels of the validation. Default 0.1, 0.3, 0.5, 0.7, 0.9. */
@@ -103,6 +107,7 @@ export class DitTask<B> implements TrainingTask<B, DitStage>, Disposable {
       const message = `${op}: captionDropout is ${captionDropout}, but there is no emptyCaption to put in their place`;
       throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "emptyCaption" });
     }
+    if (options.preserve !== undefined) checkPreservation(op, options.preserve);
     if (dit.config.i2v !== undefined) {
       const message = `${op}: image-to-video models (${dit.config.i2v}) are not trained here; train a text-to-video one`;
       throw new HunyuanError("MODEL_UNSUPPORTED", message, { what: "training of image-to-video models" });
@@ -115,30 +120,40 @@ export class DitTask<B> implements TrainingTask<B, DitStage>, Disposable {
     const { stage, stageStep } = place;
     const { accumulate = 1, rate = 1, schedule = {} } = stage;
     const losses: number[] = [];
+    const preserved: number[] = [];
     let first = 0;
     for (let i = 0; i < accumulate; i++) {
       const batch = await take();
-      const { loss, count } = this.#lossOf(batch, place, i, first);
+      const { loss, kept, count } = this.#lossOf(batch, place, i, first);
       try {
-        this.learner.accumulate(loss, 1 / accumulate);
+        this.learner.accumulate(kept === undefined ? loss : kept.whole, 1 / accumulate);
         losses.push(await loss.item());
+        if (kept !== undefined) preserved.push(await kept.own.item());
       } finally {
-        loss.dispose();
+        for (const one of [loss, kept?.own, kept?.whole]) one?.dispose();
         this.#options.release?.(batch);
       }
       first += count;
     }
     const factor = rate * rateFactor({ steps: stage.steps, ...schedule }, stageStep);
     const { gradNorm, skipped } = await this.learner.update(factor);
-    const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
+    const average = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     const lr = this.#options.learner.lr * factor;
-    return { loss, lr, gradNorm, ...(skipped ? { skipped: 1 } : {}) };
+    return {
+      ...{ loss: average(losses), lr, gradNorm },
+      ...(preserved.length > 0 ? { preserved: average(preserved) } : {}),
+      ...(skipped ? { skipped: 1 } : {}),
+    };
   }
 
   /** The mean loss of a batch, which is released where that fails. */
-  #lossOf(batch: B, place: StepPlace<DitStage>, index: number, first: number): { loss: Tensor<"f32">; count: number } {
+  #lossOf(batch: B, place: StepPlace<DitStage>, index: number, first: number): BatchLoss {
     const { seed, step, stage } = place;
     const { inputs, timesteps = {}, release, emptyCaption, checkpoint, dtype = "f32" } = this.#options;
+    const levels = (of: SamplesOf) => ({
+      sigmas: drawSigmas(stage.timesteps ?? timesteps, of),
+      guidance: this.#guidance(of),
+    });
     try {
       return scope(() => {
         const { latents, ...given } = inputs(batch, seedOf("inputs", seed, step, index));
@@ -151,12 +166,20 @@ export class DitTask<B> implements TrainingTask<B, DitStage>, Disposable {
             : given),
           latents,
           noise: noiseFor(latents.shape, { seed: seedOf("noise", seed, step), first, device: latents.device }),
-          sigmas: drawSigmas(stage.timesteps ?? timesteps, of),
-          guidance: this.#guidance(of),
+          ...levels(of),
           dtype,
           checkpoint,
         });
-        return { loss: mean(losses), count };
+        const loss = mean(losses);
+        const { preserve, dit } = this.#options;
+        if (preserve === undefined) return { loss, count, kept: undefined };
+        // Further samples of the step: what is drawn for them is no other's.
+        const further = { ...of, seed: seedOf("preserve", seed), count: preservedCount(preserve, count) };
+        const shape = [further.count, ...latents.shape.slice(1)];
+        const noise = noiseFor(shape, { seed: seedOf("noise", further.seed, step), first, device: latents.device });
+        const again = { latents, noise, ...levels(further), dtype, checkpoint };
+        const own = mean(preservationLosses(dit, preserve, again, further));
+        return { loss, count, kept: { own, whole: add(loss, mul(own, preserve.weight ?? 1)) } };
       });
     } catch (error) {
       release?.(batch);
@@ -257,6 +280,14 @@ export class DitTask<B> implements TrainingTask<B, DitStage>, Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+interface BatchLoss {
+  /** Of the batch's own samples. */
+  readonly loss: Tensor<"f32">;
+  /** Of those whose predictions are to stay, and the sum of both, which is what is minimised. */
+  readonly kept: { readonly own: Tensor<"f32">; readonly whole: Tensor<"f32"> } | undefined;
+  readonly count: number;
 }
 
 /** Samples of a step, by which what is drawn for them is found. */

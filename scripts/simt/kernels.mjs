@@ -9,6 +9,7 @@
 // A sanitizer tells of each place in the sources once: of several calls that go wrong there the first one fails.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { complains } from "../sanitizers.mjs";
 import { build, execute, jobs, root, run } from "./programs.mjs";
 
 const SEEDS = 8;
@@ -22,8 +23,6 @@ const SANITIZER = {
   ASAN_OPTIONS: "halt_on_error=0:detect_leaks=0",
   UBSAN_OPTIONS: "print_stacktrace=1",
 };
-/** What a sanitizer says, whatever the exit code. */
-const COMPLAINT = /ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:/;
 const folder = join(root, "build", "simt-test", "calls");
 const WITHOUT_CASES = "without-cases";
 
@@ -127,7 +126,7 @@ export async function checkKernels(filter, modes) {
     const work = async () => {
       for (let family = left.shift(); family !== undefined; family = left.shift()) {
         const { result, counts } = await replay(mode, program, family);
-        const quiet = result.status === 0 && !COMPLAINT.test(result.stderr);
+        const quiet = result.status === 0 && !complains(result.stderr);
         const good = quiet && counts !== undefined && counts.wrong === 0;
         const line =
           counts === undefined ? `${family} → ${mode} → did not come to its end` : lineOf(mode, family, counts);

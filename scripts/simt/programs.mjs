@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { atFixedAddresses } from "../sanitizers.mjs";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 export const MODES = ["plain", "races", "bounds"];
@@ -50,7 +51,6 @@ export async function build(mode, program) {
 
 export async function execute(program, args, options) {
   const result = await run(program, args, options);
-  // Kernels that randomise addresses more than this compiler's ThreadSanitizer can follow.
-  if (!/unexpected memory mapping/.test(result.stderr)) return result;
-  return run("setarch", ["--addr-no-randomize", program, ...args], options);
+  const again = atFixedAddresses(result.stderr, program, args);
+  return again ? run(...again, options) : result;
 }

@@ -135,6 +135,18 @@ test("a set comes evenly, keeps held-out combinations out, and is its seed's", (
   assert.not.equal(demoClips({ count: 3, seed: 2 }), clips.slice(0, 3));
 });
 
+test("clips in any colour say which, and show it", () => {
+  const clips = demoClips({ count: 40, seed: 4, colour: "any" });
+  assert.is(new Set(clips.map(({ scene }) => scene.colour)).size, 40);
+  assert.equal(rgbOf("#82c41e"), [0x82, 0xc4, 0x1e]);
+  for (const { scene, captions } of clips) {
+    assert.match(scene.colour, /^#[0-9a-f]{6}$/);
+    for (const caption of captions) assert.ok(caption.includes(`a ${scene.colour} ${scene.shape}`), caption);
+    const { area } = measure(renderScene({ ...scene, background: "black" }).subarray(0, 12288), rgbOf(scene.colour));
+    assert.ok(area > 110, JSON.stringify(scene));
+  }
+});
+
 test("the script writes what was rendered, the same bytes each time", async () => {
   const [first, second] = [emptyFolder(), emptyFolder()];
   for (const folder of [first, second]) {

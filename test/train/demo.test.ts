@@ -48,7 +48,7 @@ test("from nothing: all stages in order, a student that takes guidance as an inp
   const { status, stdout, stderr } = trainDemo("--clips", "4", "--validation", "2");
   assert.is(status, 0, stdout + stderr);
   const told = [...stdout.matchAll(/^(\w+): .* is not there yet$/gm)].map(([, stage]) => stage);
-  assert.equal(told, ["data", "model", "vae", "dit", "distil", "assemble"]);
+  assert.equal(told, ["data", "model", "vae", "colours", "dit", "distil", "assemble"]);
   const { problems, missing, parts, defaults } = await inspectModel(demo);
   assert.equal([problems, missing], [[], []]);
   for (const part of Object.values(parts)) {
@@ -76,7 +76,7 @@ test("again: nothing is made twice; what is newer is gone on from", () => {
   const before = statSync(join(demo, "README.md")).mtimeMs;
   const again = trainDemo();
   assert.is(again.status, 0, again.stderr);
-  assert.is([...again.stdout.matchAll(/^\w+: .* is there$/gm)].length, 6);
+  assert.is([...again.stdout.matchAll(/^\w+: .* is there$/gm)].length, 7);
   const future = new Date(Date.now() + 1000);
   utimesSync(at("recipe/distil.json"), future, future);
   const changed = trainDemo();

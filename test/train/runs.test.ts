@@ -141,6 +141,28 @@ test("LoRA in two spellings: trained, loaded, fused to about the same, and taken
   assert.ok(worst <= 2, `spelled otherwise, a value differs by ${worst}`);
 });
 
+test("LoRA that preserves other captions: told each step; not with text encoders that learn", async () => {
+  const [, stage] = stagesOf(clips);
+  const preserve = { captions: ["a blue disc", ""], weight: 2, share: 0.5, steps: 2 };
+  const settings = { stages: [stage], preserve, guidanceForm: "off", guidance: 3 } as const;
+  const lora = { kind: "lora", ...common(guided), ...cacheOf(guided), ...settings, lora: { rank: 2 } };
+  const { events } = await collected(lora);
+  const told = events.flatMap((event) => (event.kind === "step" ? [event.metrics.preserved ?? Number.NaN] : []));
+  assert.is(told.length, 2);
+  assert.ok((told[0] as number) < 1e-9 && (told[1] as number) > 0, told.join());
+  const made = events.flatMap((event) =>
+    event.kind === "prepare" && event.what === "preserved videos" ? [`${event.done} of ${event.total}`] : [],
+  );
+  assert.equal(made, ["0 of 2", "1 of 2", "2 of 2"]);
+  const full = { kind: "full", ...common(plain), ...cacheOf(plain), preserve: { ...preserve, steps: 0 } };
+  const whole = await collected(full);
+  assert.is(whole.step, 4);
+  assert.not.ok(whole.events.some((event) => event.kind === "prepare" && event.what === "preserved videos"));
+  const refused = await rejection(runTrainingConfig({ ...full, ...common(plain), text: "trained" }));
+  assert.is(refused.code, "INVALID_ARGUMENT");
+  assert.match(refused.message, /"text": "frozen"/);
+});
+
 test("distil: a student that takes guidance; a teacher that takes it already is refused", async () => {
   const validation = validationOf(clips);
   const settings = { guidance: [1, 6], validation, run: { seed: 3, validateEvery: 4 } };
@@ -155,6 +177,15 @@ test("distil: a student that takes guidance; a teacher that takes it already is 
   assert.not.ok(sameBytes(weak, await model.generate({ ...request, guidanceScale: 6 })));
   const refused = await rejection(runTrainingConfig({ ...config, ...common(guided), ...cacheOf(guided) }));
   assert.match(refused.message, /takes guidance as an input already/);
+  // It goes on from an earlier student; a teacher is none.
+  const earlier = join(config.folder, "transformer");
+  const further = { ...config, ...common(plain), ...cacheOf(plain), student: earlier, learner: { lr: 1e-30 } };
+  await collected(further);
+  assert.ok(weightsIn(join(further.folder, "transformer")).equals(weightsIn(earlier)));
+  const other = await rejection(
+    runTrainingConfig({ ...further, ...common(plain), student: join(plain, "transformer") }),
+  );
+  assert.match(other.message, /is no student of this teacher/);
 });
 
 test("vae, with an adversary: told, measured, and saved as one that loads", async () => {
@@ -182,6 +213,22 @@ test("vae, with an adversary: told, measured, and saved as one that loads", asyn
   );
   await using model = await loadTiny(guided, { vae: join(config.folder, "vae") });
   assert.is((await model.generate(request)).numFrames, 5);
+});
+
+test("vae, its decoder alone: the encoder and what latents mean stay as they were, to the bit", async () => {
+  const stages = stagesOf(clips).slice(1);
+  const config = { kind: "vae", ...common(guided), stages, include: ["decoder.*"], latents: "keep" } as const;
+  await collected(config);
+  const [before, after] = await Promise.all([guided, config.folder].map((folder) => tensorsOf(join(folder, "vae"))));
+  const moved = [...(before as typeof after)!].filter(([name, bytes]) => !after?.get(name)?.equals(bytes));
+  assert.ok(moved.length > 0);
+  assert.equal(
+    moved.filter(([name]) => !name.startsWith("decoder.")).map(([name]) => name),
+    [],
+  );
+  const factor = (folder: string) =>
+    (JSON.parse(readFileSync(join(folder, "vae", "config.json"), "utf8")) as { scaling_factor: number }).scaling_factor;
+  assert.is(factor(config.folder), factor(guided));
 });
 
 test("validation data that are not there are found before the first step, whatever is trained", async () => {

@@ -79,6 +79,13 @@ const ditCommon = {
   samples: samples.optional(),
 };
 
+/** Which parameters are trained. */
+const selection = {
+  /** Patterns with `*` of their names. Default: all. */
+  include: z.array(z.string().min(1)).min(1).optional(),
+  exclude: z.array(z.string().min(1)).min(1).optional(),
+};
+
 /** For models that take guidance: how they keep it while they are trained (lib/train/distil/losses.ts). */
 const keepGuidance = {
   /** Scales that samples are trained at. Default [1, 8]. */
@@ -87,13 +94,28 @@ const keepGuidance = {
   guidanceForm: z.enum(["prediction", "target", "off"]).optional(),
 };
 
+/** Captions for which a fine-tuned model stays as it was (lib/train/preserve.ts). */
+const preserve = z
+  .strictObject({
+    /** "" stands for what is made without a caption. */
+    captions: z.array(z.string()).min(1),
+    /** What it counts beside the clips. Default 1. */
+    weight: z.number().positive().optional(),
+    /** Samples for it, as a share of the batch. Default 1. */
+    share: z.number().positive().max(1).optional(),
+    /** Of the videos that the model makes of the captions beforehand; 0 makes none. Default: the model's. */
+    steps: z.int().min(0).optional(),
+    guidance: z.number().min(1).optional(),
+    shift: z.number().positive().optional(),
+  })
+  .optional();
+
 const full = z.strictObject({
   kind: z.literal("full"),
   ...ditCommon,
   ...keepGuidance,
-  /** Patterns with `*` of parameters that are trained. Default: all. */
-  include: z.array(z.string().min(1)).min(1).optional(),
-  exclude: z.array(z.string().min(1)).min(1).optional(),
+  preserve,
+  ...selection,
   /** "trained": small text encoders learn too. Default "frozen", and their states are kept on disk. */
   text: z.enum(["frozen", "trained"]).optional(),
 });
@@ -102,6 +124,7 @@ const lora = z.strictObject({
   kind: z.literal("lora"),
   ...ditCommon,
   ...keepGuidance,
+  preserve,
   lora: z.strictObject({
     rank: whole,
     alpha: z.number().positive().optional(),
@@ -118,6 +141,8 @@ const distil = z.strictObject({
   ...ditCommon,
   /** Scales that the student learns. Default [1, 8]. */
   guidance: scales.optional(),
+  /** What the student starts from: an earlier one. Default: a copy of the teacher. */
+  student: z.string().min(1).optional(),
 });
 
 const vae = z.strictObject({
@@ -159,6 +184,12 @@ const vae = z.strictObject({
     })
     .optional(),
   validation: stageDataSchema.extend({ batches: whole }).optional(),
+  ...selection,
+  /**
+   * "fold": at the end the latents' statistics are folded in, so that they have mean 0 and variance 1. "keep": they stay as
+   * they are, so that a transformer that knows them goes on with a decoder that has learnt more. Default "fold".
+   */
+  latents: z.enum(["fold", "keep"]).optional(),
   /** Batches that the latents' statistics are taken from at the end. Default 16. */
   statisticsBatches: whole.optional(),
 });

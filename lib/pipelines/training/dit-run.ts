@@ -12,6 +12,7 @@ import { LoadedModel } from "../loaded-model.js";
 import type { DitTrainingConfig } from "./config.js";
 import type { RunHooks, RunResult } from "./events.js";
 import { firstBatches, LatentSource } from "./latents.js";
+import { PreservedVideos } from "./preserved-videos.js";
 import { sampleStrips } from "./samples.js";
 import { traineeOf } from "./trainee.js";
 
@@ -33,12 +34,21 @@ export async function runDitTraining(config: DitTrainingConfig, hooks: RunHooks 
   await using source = await LatentSource.open({
     ...{ model, folder: cache, seed: run.seed, variants: config.variants, encoders, signal, onEvent },
   });
-  using trainee = traineeOf(config, model, encoders);
+  using trainee = await traineeOf(config, model, { encoders, signal });
   // Everything that can be missing is found before the first step.
   for (const { data } of config.stages) await source.batchesOf(data);
   if (config.validation) await source.batchesOf(config.validation);
-  await source.addPrompts(config.samples?.prompts ?? []);
-  using task = new DitTask<LatentBatch>({ ...taskOptions(config, model, source, trainee.dit), ...trainee });
+  const preserve = config.kind === "distil" ? undefined : config.preserve;
+  await source.addPrompts([...(config.samples?.prompts ?? []), ...(preserve?.captions ?? [])]);
+  const { dit, parameters, objective, frozen } = trainee;
+  const conditions = (captions: readonly string[]) => source.conditions(captions);
+  using kept =
+    preserve && frozen && (await PreservedVideos.make(preserve, config, { model, dit: frozen, conditions, ...hooks }));
+  using task = new DitTask<LatentBatch>({
+    ...{ ...taskOptions(config, model, source, dit), dit, parameters, objective },
+    preserve: preserve &&
+      frozen && { ...preserve, frozen, conditions, latents: (caption, shape) => kept?.find(caption, shape) },
+  });
   const { stages } = config;
   const open = async ({ data }: (typeof stages)[number]) =>
     (await source.batchesOf(data)).batches({ device: model.device });

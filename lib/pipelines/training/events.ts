@@ -4,7 +4,7 @@ import type { TrainingResult } from "../../train/trainer.js";
 
 export interface PrepareEvent {
   readonly kind: "prepare";
-  readonly what: "model" | "data" | "latents" | "prompts";
+  readonly what: "model" | "data" | "latents" | "prompts" | "preserved videos";
   readonly done: number;
   readonly total: number;
   readonly detail?: string | undefined;

@@ -1,8 +1,11 @@
 /** What a transformer's run trains, how that is judged, and how it is saved: the whole model, adapters, or a student. */
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { HunyuanDit } from "../../models/dit/model.js";
+import { openDit } from "../../models/dit/open.js";
 import { ditSpec } from "../../models/dit/spec.js";
 import type { TextEncoders } from "../../models/text/encode.js";
+import { loadParams } from "../../nn/load.js";
 import { Params, ResidentStore } from "../../nn/params.js";
 import { copyView } from "../../ops/copy.js";
 import { HunyuanError } from "../../runtime/errors.js";
@@ -24,6 +27,8 @@ export interface Trainee extends Disposable {
   /** The training task's from then on. */
   readonly parameters: ParameterSet;
   readonly objective: DitTaskOptions<LatentBatch>["objective"];
+  /** The model as it was, where something asks for it. */
+  readonly frozen: HunyuanDit | undefined;
   /** Writes what was trained as other tools load it; called with the averaged weights in place. */
   save(folder: string): Promise<readonly string[]>;
 }
@@ -31,9 +36,13 @@ export interface Trainee extends Disposable {
 type ConfigOf<K extends DitTrainingConfig["kind"]> = Extract<DitTrainingConfig, { kind: K }>;
 
 /** @param encoders where they are trained too */
-export function traineeOf(config: DitTrainingConfig, model: LoadedModel, encoders: TextEncoders | undefined): Trainee {
+export async function traineeOf(
+  config: DitTrainingConfig,
+  model: LoadedModel,
+  { encoders, signal }: { readonly encoders: TextEncoders | undefined; readonly signal: AbortSignal | undefined },
+): Promise<Trainee> {
   if (config.kind === "lora") return adapters(config, model);
-  if (config.kind === "distil") return student(config, model);
+  if (config.kind === "distil") return student(config, model, signal);
   return wholeModel(config, model, encoders);
 }
 
@@ -41,13 +50,20 @@ export function traineeOf(config: DitTrainingConfig, model: LoadedModel, encoder
 function wholeModel(config: ConfigOf<"full">, model: LoadedModel, encoders: TextEncoders | undefined): Trainee {
   const { include, exclude, saveDtype } = config;
   const { dit } = model;
+  if (config.preserve !== undefined && encoders !== undefined) {
+    const message =
+      'training: "preserve" compares with the model as it was, which text encoders that learn leave behind; expected "text": "frozen"';
+    throw new HunyuanError("INVALID_ARGUMENT", message, { op: "training", argument: "preserve" });
+  }
   const chosen = selectedOf(dit.params, { ...(include && { include }), ...(exclude && { exclude }) });
   const text = encoders === undefined ? [] : textParameters(encoders);
-  const frozen = keepsGuidance(config, dit) ? copyOf(dit) : undefined;
+  const guided = keepsGuidance(config, dit);
+  const frozen = guided || config.preserve !== undefined ? copyOf(dit) : undefined;
   return {
     dit,
     parameters: new ParameterSet([...chosen, ...text]),
-    objective: frozen && guidanceAware(config, frozen),
+    frozen,
+    objective: frozen && guided ? guidanceAware(config, frozen) : undefined,
     save: async (folder) => [
       ...(await saveTransformer(dit, folder, { dtype: saveDtype })),
       ...(encoders === undefined ? [] : await saveTextEncoders(encoders, folder, { dtype: saveDtype })),
@@ -69,22 +85,43 @@ function adapters(config: ConfigOf<"lora">, model: LoadedModel): Trainee {
   return {
     dit: new HunyuanDit(dit.config, lora.params),
     parameters: new ParameterSet(lora.named()),
-    // Without its adapters the model is the frozen one.
+    // Without its adapters the model is as it was.
+    frozen: dit,
     objective: keepsGuidance(config, dit) ? guidanceAware(config, dit) : undefined,
     save: async (folder) => [await saveLora(file(folder), lora, dit.config, { style, dtype: saveDtype })],
     [Symbol.dispose]: () => lora.dispose(),
   };
 }
 
-function student({ saveDtype }: ConfigOf<"distil">, { dit: teacher }: LoadedModel): Trainee {
-  const dit = studentOf(teacher);
+async function student(
+  { saveDtype, student: path }: ConfigOf<"distil">,
+  model: LoadedModel,
+  signal: AbortSignal | undefined,
+): Promise<Trainee> {
+  const { dit: teacher } = model;
+  const dit = path === undefined ? studentOf(teacher) : await earlierStudent(path, model, signal);
   return {
     dit,
     parameters: parametersOf(dit.params),
+    frozen: undefined,
     objective: (own, sample, empty) => distillationLosses(own, teacher, sample, needed(empty)),
     save: (folder) => saveTransformer(dit, folder, { dtype: saveDtype }),
     [Symbol.dispose]: () => dit.params.dispose(),
   };
+}
+
+/** @throws INVALID_ARGUMENT unless it is the teacher's size and takes guidance; what opening and reading a transformer throws */
+async function earlierStudent(
+  path: string,
+  { dit: { config: teacher }, device, dtypes }: LoadedModel,
+  signal: AbortSignal | undefined,
+): Promise<HunyuanDit> {
+  const { config, checkpoint, specs, naming } = await openDit(path);
+  if (!isDeepStrictEqual(config, { ...teacher, guidanceEmbed: true })) {
+    const message = `training: ${path} is no student of this teacher; expected a transformer of its size that takes guidance as an input`;
+    throw new HunyuanError("INVALID_ARGUMENT", message, { op: "training", argument: "student" });
+  }
+  return new HunyuanDit(config, await loadParams(device, checkpoint, specs, naming, { dtype: dtypes.dit, signal }));
 }
 
 const keepsGuidance = ({ guidanceForm }: ConfigOf<"full"> | ConfigOf<"lora">, { config }: HunyuanDit) =>

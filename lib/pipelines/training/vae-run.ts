@@ -14,6 +14,7 @@ import type { StageDataConfig } from "../../train/config.js";
 import type { ClipBatch, Dataset } from "../../train/data/dataset.js";
 import { pixelsOf } from "../../train/data/pixels.js";
 import { stripOf } from "../../train/eval/sheet.js";
+import { parametersOf } from "../../train/parameters.js";
 import type { SampleStrip } from "../../train/task.js";
 import { runTraining } from "../../train/trainer.js";
 import { discriminatorDefaults, PatchDiscriminator } from "../../train/vae/discriminator.js";
@@ -30,7 +31,7 @@ const clipsShown = 4;
 
 /**
  * Trains as the configuration says, or goes on where a run in its folder stopped. At the end the averaged weights, their
- * latents brought to mean 0 and variance 1, are saved in the run's folder as `vae/`, in the released layout.
+ * latents brought to mean 0 and variance 1 unless they are to be kept, are saved in the run's folder as `vae/`, in the released layout.
  *
  * @throws what loading a model, opening data and training throw
  */
@@ -57,7 +58,8 @@ export async function runVaeTraining(config: VaeTrainingConfig, hooks: RunHooks 
   });
   if (!result.finished) return { ...result, files: [] };
   const [{ data }] = stages.slice(-1) as [(typeof stages)[number]];
-  using finished = await task.finished(() => firstClips(data, open, statisticsBatches, device));
+  const clips = config.latents === "keep" ? undefined : () => firstClips(data, open, statisticsBatches, device);
+  using finished = await task.finished(clips);
   const files = await saveVae(finished, `${resolve(folder)}/vae`, { dtype: saveDtype });
   return { ...result, files };
 }
@@ -103,11 +105,12 @@ interface Parts {
 }
 
 function taskOptions(config: VaeTrainingConfig, parts: Parts): VaeTaskOptions<ClipBatch> {
-  const { learner, weights, validation, dtype, adversary } = config;
+  const { learner, weights, validation, dtype, adversary, include, exclude } = config;
   const { vae, device, lpips, discriminator, open } = parts;
+  const parameters = parametersOf(vae.params, { ...(include && { include }), ...(exclude && { exclude }) });
   const watched = validation && (() => firstClips(validation, open, validation.batches, device));
   return {
-    ...{ vae, learner, dtype, weights, lpips },
+    ...{ vae, parameters, learner, dtype, weights, lpips },
     clips: (batch) => pixelsOf(batch, { device }),
     adversary: adversary && discriminator && { ...adversary, discriminator },
     validation: watched,

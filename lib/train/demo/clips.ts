@@ -9,6 +9,7 @@ import {
   type DemoMotion,
   type DemoShape,
   type DemoSubject,
+  type HexColour,
 } from "./vocabulary.js";
 
 export interface DemoClip {
@@ -27,8 +28,11 @@ export interface DemoClipsOptions {
    * {@link clipWeights}; all alike for evaluation: {}.
    */
   readonly weights?: Readonly<Partial<Record<DemoMotion | DemoShape, number>>>;
-  /** All clips in this colour, which may be one that the demo model never saw: to teach it one. Default: colours as they come. */
-  readonly colour?: DemoColour | undefined;
+  /**
+   * All clips in this colour, which may be one that the demo model never saw: to teach it one. "any": each in a colour of
+   * its own, from all there are, for an autoencoder that is to carry them. Default: colours as they come.
+   */
+  readonly colour?: DemoColour | "any" | undefined;
 }
 
 /** What is harder to learn comes more often. */
@@ -61,11 +65,20 @@ export function demoClips(options: DemoClipsOptions): DemoClip[] {
     for (const { one, i } of order.slice(0, count - clips.length)) {
       // Each place of the list meets every background in five rounds.
       const background = backgroundNames[(i + round) % backgroundNames.length] as DemoSubject["background"];
-      const subject = { ...one, background, ...(colour === undefined ? {} : { colour }) };
-      clips.push(demoClipOf(subject, seed, `${which} ${clips.length}`));
+      const name = `${which} ${clips.length}`;
+      const given = colour === "any" ? drawColour(new Draws("demo colour", seed, name)) : colour;
+      const subject = { ...one, background, ...(given === undefined ? {} : { colour: given }) };
+      clips.push(demoClipOf(subject, seed, name));
     }
   }
   return clips;
+}
+
+function drawColour(draws: Draws): HexColour {
+  return `#${draws
+    .below(2 ** 24)
+    .toString(16)
+    .padStart(6, "0")}`;
 }
 
 /** One clip of a subject. */

@@ -21,6 +21,8 @@ export const extraColours = {
 } as const satisfies { readonly [name: string]: Rgb };
 
 export type DemoColour = keyof typeof colours | keyof typeof extraColours;
+/** A colour that has no name, as in CSS: "#82c41e". */
+export type HexColour = `#${string}`;
 
 export const colourNames = Object.keys(colours) as readonly (keyof typeof colours)[];
 export const shapeNames = ["circle", "square", "triangle", "cross"] as const;
@@ -55,14 +57,16 @@ export const backgrounds: Readonly<Record<DemoBackground, readonly [top: Rgb, bo
   ],
 };
 
-/** RGB of a colour by its name. */
-export function rgbOf(colour: DemoColour): Rgb {
-  return { ...colours, ...extraColours }[colour];
+/** RGB of a colour by its name, or of six digits after a #. */
+export function rgbOf(colour: DemoColour | HexColour): Rgb {
+  if (!colour.startsWith("#")) return { ...colours, ...extraColours }[colour as DemoColour];
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+  return [red as number, green as number, blue as number];
 }
 
 /** What a caption says. */
 export interface DemoSubject {
-  readonly colour: DemoColour;
+  readonly colour: DemoColour | HexColour;
   readonly shape: DemoShape;
   readonly motion: DemoMotion;
   readonly background: DemoBackground;

@@ -1,7 +1,7 @@
 /** Measurements against captions. */
 import { Draws } from "../data/draws.js";
 import { parseCaption } from "../demo/captions.js";
-import type { DemoColour, DemoMotion, DemoShape } from "../demo/vocabulary.js";
+import type { DemoColour, DemoMotion, DemoShape, HexColour } from "../demo/vocabulary.js";
 import type { Measurement } from "./measure.js";
 
 export const criteria = ["colour", "shape", "motion"] as const;
@@ -9,7 +9,7 @@ export type Criterion = (typeof criteria)[number];
 
 /** What a caption promises; what it does not speak of is not scored. */
 export interface Expectation {
-  readonly colour?: DemoColour | undefined;
+  readonly colour?: DemoColour | HexColour | undefined;
   readonly shape?: DemoShape | undefined;
   readonly motion?: DemoMotion | undefined;
 }

@@ -191,12 +191,14 @@ export class VaeTask<B> implements TrainingTask<B, VaeStage>, Disposable {
    * The autoencoder as it is to be used: a copy with the averaged weights, its latents brought to mean 0 and variance 1
    * ({@link foldLatents}). The caller's to dispose of.
    *
-   * @param clips that the latents' statistics are taken from
+   * @param clips that the latents' statistics are taken from; without any the latents stay as they are, for a transformer
+   * that knows them
    */
-  async finished(clips: () => Clips, options: FoldOptions = {}): Promise<CausalVae> {
+  async finished(clips?: () => Clips, options: FoldOptions = {}): Promise<CausalVae> {
     const { vae } = this.#options;
     const copies = await this.learner.averaged(async () => copied(vae.params));
     try {
+      if (clips === undefined) return new CausalVae(vae.config, copies);
       const statistics = await latentStatistics(new CausalVae(vae.config, copies), clips());
       return new CausalVae(foldLatents(vae.config, copies, statistics, options), copies);
     } catch (error) {
