@@ -1,8 +1,8 @@
 // The small model that ships, from nothing to a folder that loads.
 //
-//   npm run train:demo -- [--only STAGE] [--from teacher|student] [--recipe folder] [--out models/demo] [--clips 6000]
+//   npm run train:demo -- [--only STAGE] [--from teacher|student] [--recipe folder] [--out models/demo] [--clips 14000]
 //
-//   data      renders the clips (npm run demo:data), and half as many in any colour
+//   data      renders the clips (npm run demo:data), and a quarter as many in any colour
 //   model     random weights, tokenizers, and an autoencoder that starts as a blur codec
 //   vae       trains the autoencoder                          = hunyuan train --config scripts/demo-recipe/vae.json
 //   colours   its decoder on clips in any colour, so that it carries more than the eight of the captions   colours.json
@@ -85,10 +85,10 @@ function renderData(): void {
   const part = `${dataFolder}.part`;
   if (existsSync(dataFolder)) throw new Error(`${dataFolder} is there: remove it to render the clips anew`);
   rmSync(part, { recursive: true, force: true });
-  const { clips = "6000", validation = "256" } = values;
+  const { clips = "14000", validation = "256" } = values;
   render("--out", part, "--clips", clips, "--validation", validation);
-  const half = String(Math.ceil(Number(clips) / 2));
-  render("--out", join(part, "colours"), "--colour", "any", "--clips", half, "--validation", "0");
+  const quarter = String(Math.ceil(Number(clips) / 4));
+  render("--out", join(part, "colours"), "--colour", "any", "--clips", quarter, "--validation", "0");
   renameSync(part, dataFolder);
 }
 
