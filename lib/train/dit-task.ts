@@ -149,42 +149,44 @@ export class DitTask<B> implements TrainingTask<B, DitStage>, Disposable {
   /** The mean loss of a batch, which is released where that fails. */
   #lossOf(batch: B, place: StepPlace<DitStage>, index: number, first: number): BatchLoss {
     const { seed, step, stage } = place;
-    const { inputs, timesteps = {}, release, emptyCaption, checkpoint, dtype = "f32" } = this.#options;
-    const levels = (of: SamplesOf) => ({
-      sigmas: drawSigmas(stage.timesteps ?? timesteps, of),
-      guidance: this.#guidance(of),
-    });
+    const { inputs, release, emptyCaption } = this.#options;
     try {
       return scope(() => {
         const { latents, ...given } = inputs(batch, seedOf("inputs", seed, step, index));
         const count = latents.shape[0] ?? 0;
         const of = { seed, step, first, count };
         const dropped = this.#dropped(of);
-        const losses = this.#judge({
-          ...(emptyCaption !== undefined && dropped.includes(true)
+        const text =
+          emptyCaption !== undefined && dropped.includes(true)
             ? withoutCaptions(given, emptyCaption(), dropped)
-            : given),
-          latents,
-          noise: noiseFor(latents.shape, { seed: seedOf("noise", seed, step), first, device: latents.device }),
-          ...levels(of),
-          dtype,
-          checkpoint,
-        });
-        const loss = mean(losses);
+            : given;
+        const loss = mean(this.#judge({ ...text, ...this.#drawn(latents, of, stage) }));
         const { preserve, dit } = this.#options;
         if (preserve === undefined) return { loss, count, kept: undefined };
         // Further samples of the step: what is drawn for them is no other's.
         const further = { ...of, seed: seedOf("preserve", seed), count: preservedCount(preserve, count) };
-        const shape = [further.count, ...latents.shape.slice(1)];
-        const noise = noiseFor(shape, { seed: seedOf("noise", further.seed, step), first, device: latents.device });
-        const again = { latents, noise, ...levels(further), dtype, checkpoint };
-        const own = mean(preservationLosses(dit, preserve, again, further));
+        const own = mean(preservationLosses(dit, preserve, this.#drawn(latents, further, stage), further));
         return { loss, count, kept: { own, whole: add(loss, mul(own, preserve.weight ?? 1)) } };
       });
     } catch (error) {
       release?.(batch);
       throw error;
     }
+  }
+
+  /** Samples on the way to noise, all but their text: noise, levels and scales as they are drawn for them. */
+  #drawn(latents: Tensor<"f32">, of: SamplesOf, stage: DitStage): Omit<FlowSample, keyof TextCondition> {
+    const { timesteps = {}, checkpoint, dtype = "f32" } = this.#options;
+    const { seed, step, first, count } = of;
+    const shape = [count, ...latents.shape.slice(1)];
+    return {
+      latents,
+      noise: noiseFor(shape, { seed: seedOf("noise", seed, step), first, device: latents.device }),
+      sigmas: drawSigmas(stage.timesteps ?? timesteps, of),
+      guidance: this.#guidance(of),
+      dtype,
+      checkpoint,
+    };
   }
 
   #judge(sample: FlowSample): Tensor<"f32"> {
