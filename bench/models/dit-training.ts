@@ -56,11 +56,13 @@ function trainingStep(size: BenchDit, { checkpoint }: StepOptions): BenchCase {
 }
 
 /**
- * The same model with more tokens, as in training on whole clips: there the values that are kept for the backward pass are
- * most of the memory. With the fewer tokens of the other rows they are less than weights, gradients and moments together,
- * and computing them again saves little.
+ * Narrow, with many tokens, as in training on whole clips: there the values that are kept for the backward pass are most of
+ * the memory. At the width above they are less than the gradients, and computing them again saves nothing.
  */
-const longClip: BenchDit = { ...benchDit, latents: [17, 32, 32] };
+const longClip: BenchDit = {
+  config: { ...benchDit.config, hiddenSize: 256, numHeads: 2 },
+  latents: [17, 32, 32],
+};
 
 export const ditTrainingCases: readonly BenchCase[] = [
   trainingStep(benchDit, { checkpoint: false }),
