@@ -9,9 +9,10 @@
 #include <thread>
 
 #include "core/generated/ops.h"
+#include "cpu/backend.h"
 #include "cpu/thread_pool.h"
 #include "test/client.h"
-#include "test/replay.h"
+#include "test/replayed_call.h"
 
 namespace hn::test {
 namespace {

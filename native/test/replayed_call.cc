@@ -73,7 +73,8 @@ double tolerance(DType dtype) {
   }
 }
 
-/// "" when what a call wrote agrees with what it wrote when it was recorded.
+}  // namespace
+
 std::string compare(const RecordedUse& use, const char* got, double slack) {
   const char* want = use.after.data();
   if (use.bytes == 0 || std::memcmp(got, want, use.bytes) == 0) return "";
@@ -95,8 +96,6 @@ std::string compare(const RecordedUse& use, const char* got, double slack) {
   }
   return "";
 }
-
-}  // namespace
 
 HeapBlock::HeapBlock(size_t bytes, size_t misalignment) : skipped_(misalignment) {
   void* start = nullptr;

@@ -11,6 +11,11 @@
 
 namespace hn::test {
 
+/// "" when what a call wrote is what it wrote when it was recorded. Integers and truth values must be the same; floats
+/// may differ by a few roundings of the largest value, since kernels add in different orders: `slack` times as many as
+/// those of the CPU's instruction sets.
+std::string compare(const RecordedUse& use, const char* got, double slack = 1);
+
 /// Ends with its last byte and starts `misalignment` after a multiple of 64; full of 0xFF, so that floats read before
 /// they are written are NaN.
 class HeapBlock {
@@ -39,9 +44,7 @@ class ReplayedCall {
   const Case& recorded() const { return recorded_; }
   const char* bytes_of_tensor(size_t i) const { return tensors_[i]->data(); }
 
-  /// After the launch: "" when inputs are as they were, and outputs as they were recorded. Integers and truth values
-  /// must be the same; floats may differ by a few roundings of the largest value, since kernels add in different
-  /// orders: `slack` times as many as those of the CPU's instruction sets.
+  /// After the launch: "" when inputs are as they were, and outputs as they were recorded by `compare`'s measure.
   std::string check(double slack = 1) const;
 
  private:
