@@ -27,9 +27,9 @@ export interface SelectOptions {
   /** Put before every name, so that several models fit in one set: "dit.". Patterns are compared without it. Default "". */
   readonly prefix?: string;
   /** Patterns with `*` of the names that are trained. Default: all. */
-  readonly include?: readonly string[];
+  readonly include?: readonly string[] | undefined;
   /** Patterns of names that are not. Default: none. */
-  readonly exclude?: readonly string[];
+  readonly exclude?: readonly string[] | undefined;
 }
 
 /**

@@ -1,6 +1,5 @@
 /** A transformer's training run: all of it, a LoRA, or a student of guidance. */
 import { join, resolve } from "node:path";
-import type { HunyuanDit } from "../../models/dit/model.js";
 import type { Device } from "../../runtime/device.js";
 import type { LatentBatch } from "../../train/data/latents.js";
 import { distilledScales } from "../../train/distil/guidance.js";
@@ -13,6 +12,7 @@ import type { DitTrainingConfig } from "./config.js";
 import type { RunHooks, RunResult } from "./events.js";
 import { firstBatches, LatentSource } from "./latents.js";
 import { PreservedVideos } from "./preserved-videos.js";
+import type { SampledBy } from "./sampled-latents.js";
 import { sampleStrips } from "./samples.js";
 import { traineeOf } from "./trainee.js";
 
@@ -45,7 +45,7 @@ export async function runDitTraining(config: DitTrainingConfig, hooks: RunHooks 
   using kept =
     preserve && frozen && (await PreservedVideos.make(preserve, config, { model, dit: frozen, conditions, ...hooks }));
   using task = new DitTask<LatentBatch>({
-    ...{ ...taskOptions(config, model, source, dit), dit, parameters, objective },
+    ...{ ...taskOptions(config, model, source, { dit, conditions }), dit, parameters, objective },
     preserve: preserve &&
       frozen && { ...preserve, frozen, conditions, latents: (caption, shape) => kept?.find(caption, shape) },
   });
@@ -57,8 +57,12 @@ export async function runDitTraining(config: DitTrainingConfig, hooks: RunHooks 
   return { ...result, files };
 }
 
-function taskOptions(config: DitTrainingConfig, model: LoadedModel, source: LatentSource, dit: HunyuanDit) {
-  const conditions = (captions: readonly string[]) => source.conditions(captions);
+function taskOptions(
+  config: DitTrainingConfig,
+  model: LoadedModel,
+  source: LatentSource,
+  { dit, conditions }: Pick<SampledBy, "dit" | "conditions">,
+) {
   const { validation, samples, captionDropout, timesteps, checkpoint, learner, run } = config;
   return {
     ...{ captionDropout, timesteps, checkpoint },

@@ -2,7 +2,7 @@
 import type { Tensor } from "../../tensor/tensor.js";
 import type { DitTrainingConfig } from "./config.js";
 import type { RunHooks } from "./events.js";
-import { latentShape, type SampledBy, sampleLatents } from "./sampled-latents.js";
+import { type SampledBy, sampleLatents } from "./sampled-latents.js";
 
 type Preserve = NonNullable<Exclude<DitTrainingConfig, { kind: "distil" }>["preserve"]>;
 
@@ -30,7 +30,7 @@ export class PreservedVideos implements Disposable {
       stages.flatMap(({ data }) =>
         data.buckets.map(({ width, height, numFrames }) => {
           const video = { width, height, numFrames, steps, shift, guidance };
-          return [keyOf("", latentShape(model, dit, video)), video] as const;
+          return [`${width} × ${height} × ${numFrames}`, video] as const;
         }),
       ),
     );
@@ -40,7 +40,7 @@ export class PreservedVideos implements Disposable {
         for (const [i, caption] of captions.entries()) {
           onEvent?.({ kind: "prepare", what: "preserved videos", done: made.#latents.size, total });
           const latents = await sampleLatents(caption, { ...video, seed: run.seed + i }, by);
-          made.#latents.set(keyOf(caption, latentShape(model, dit, video)), latents);
+          made.#latents.set(keyOf(caption, latents.shape.slice(1)), latents);
         }
       }
     } catch (error) {

@@ -31,22 +31,13 @@ export interface SampledBy {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** [T, H, W, C] of the latents of a video. */
-export function latentShape(
-  { vae }: LoadedModel,
-  dit: HunyuanDit,
-  { width, height, numFrames }: Pick<SampledVideo, "width" | "height" | "numFrames">,
-) {
-  const side = vae.config.spatialRatio;
-  return [latentFrames(vae.config, numFrames), height / side, width / side, dit.config.outChannels] as const;
-}
-
 /** Clean latents for a caption, as the transformer takes them: [1, T, H, W, C], the caller's to dispose of. */
 export async function sampleLatents(caption: string, video: SampledVideo, by: SampledBy): Promise<Tensor<"f32">> {
   const { model, dit, conditions, signal } = by;
-  const { device, dtypes } = model;
-  const { steps, guidance, shift, seed } = video;
-  const shape = latentShape(model, dit, video);
+  const { device, dtypes, vae } = model;
+  const { width, height, numFrames, steps, guidance, shift, seed } = video;
+  const side = vae.config.spatialRatio;
+  const shape = [latentFrames(vae.config, numFrames), height / side, width / side, dit.config.outChannels] as const;
   const embedded = dit.config.guidanceEmbed;
   const given = withoutRecording(() =>
     scope(() => ({

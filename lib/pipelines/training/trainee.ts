@@ -55,7 +55,7 @@ function wholeModel(config: ConfigOf<"full">, model: LoadedModel, encoders: Text
       'training: "preserve" compares with the model as it was, which text encoders that learn leave behind; expected "text": "frozen"';
     throw new HunyuanError("INVALID_ARGUMENT", message, { op: "training", argument: "preserve" });
   }
-  const chosen = selectedOf(dit.params, { ...(include && { include }), ...(exclude && { exclude }) });
+  const chosen = selectedOf(dit.params, { include, exclude });
   const text = encoders === undefined ? [] : textParameters(encoders);
   const guided = keepsGuidance(config, dit);
   const frozen = guided || config.preserve !== undefined ? copyOf(dit) : undefined;

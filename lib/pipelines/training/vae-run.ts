@@ -107,7 +107,7 @@ interface Parts {
 function taskOptions(config: VaeTrainingConfig, parts: Parts): VaeTaskOptions<ClipBatch> {
   const { learner, weights, validation, dtype, adversary, include, exclude } = config;
   const { vae, device, lpips, discriminator, open } = parts;
-  const parameters = parametersOf(vae.params, { ...(include && { include }), ...(exclude && { exclude }) });
+  const parameters = parametersOf(vae.params, { include, exclude });
   const watched = validation && (() => firstClips(validation, open, validation.batches, device));
   return {
     ...{ vae, parameters, learner, dtype, weights, lpips },
