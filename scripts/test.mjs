@@ -40,11 +40,15 @@ function runFile(file) {
     const flags = /\.gc(\.solo)?\.test\.ts$/.test(file) ? ["--expose-gc"] : [];
     const env = { ...process.env, FORCE_COLOR: "0", ...(full ? { HUNYUAN_TEST_FULL: "1" } : {}) };
     const started = performance.now();
-    const child = spawn(process.execPath, [...flags, "--import", "tsx", file], {
-      cwd: root,
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = spawn(
+      process.execPath,
+      [...flags, "--import", "tsx", "--import", "./scripts/uvu/register.mjs", file],
+      {
+        cwd: root,
+        env,
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
     let output = "";
     let timedOut = false;
     const timer = setTimeout(() => {

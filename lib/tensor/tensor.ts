@@ -164,7 +164,7 @@ export class Tensor<D extends DType = DType> implements Disposable {
    * Int32Array, i64 as BigInt64Array, u8 and bool as Uint8Array.
    *
    * @throws the error of the op that failed on the way to this tensor, whichever op that was.
-   * @throws ABORTED when the signal fires: the queued ops that lead to this tensor, and no others, are dropped.
+   * @throws ABORTED when the signal fires: the queued ops that lead to this tensor, and that no other queued work needs, are dropped.
    */
   async read(options: WaitOptions = {}): Promise<HostArrays[D]> {
     checkOptions("read", options);

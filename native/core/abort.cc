@@ -41,16 +41,17 @@ void cancel_all(Backwards records) {
   while (Record* record = records.next()) cancel(*record);
 }
 
-/// Cancels the records that lead to the tensor that `read` waits for, and no other.
+/// Cancels the records that lead to the tensor that `read` waits for, except where other queued work needs what they
+/// write: two chains that begin with one tensor are two, and so are two reads of one tensor.
 void cancel_leading_to(Record& read, Backwards records) {
-  cancel(read);
-  std::unordered_set<const Storage*> wanted{read.uses[0].storage};
+  std::unordered_set<const Storage*> wanted, needed;  // by what is cancelled, and by what stays
   while (Record* record = records.next()) {
-    bool leads = false;
-    for (const TensorUse& use : record->uses) leads |= use.written && wanted.contains(use.storage);
-    if (!leads) continue;
-    cancel(*record);
-    for (const TensorUse& use : record->uses) wanted.insert(use.storage);
+    if (record->cancelled.load(std::memory_order_relaxed)) continue;
+    bool drop = record == &read;
+    for (const TensorUse& use : record->uses) drop |= use.written && wanted.contains(use.storage);
+    for (const TensorUse& use : record->uses) drop &= !(use.written && needed.contains(use.storage));
+    if (drop) cancel(*record);
+    for (const TensorUse& use : record->uses) (drop ? wanted : needed).insert(use.storage);
   }
 }
 
@@ -58,7 +59,8 @@ void cancel_leading_to(Record& read, Backwards records) {
 
 bool Device::abort(uint64_t ticket) {
   const LaneQueue* queues[kLaneCount] = {&lanes_[0].queue, &lanes_[1].queue};
-  Backwards records(queues);
+  const Backwards all(queues);
+  Backwards records = all;
   Record* record = records.next();
   while (record && record->order > ticket) record = records.next();
   if (!record || record->order != ticket) return false;
@@ -66,7 +68,7 @@ bool Device::abort(uint64_t ticket) {
     cancel(*record);
     cancel_all(records);
   } else if (record->kind == RecordKind::download) {
-    cancel_leading_to(*record, records);
+    cancel_leading_to(*record, all);
   }
   return true;
 }

@@ -71,7 +71,7 @@ class Device {
 
   // ---- The submitting thread: abort.cc ----
   /// Cancels what is queued and not started: of a sync's ticket all records before it, of a read's ticket those that
-  /// lead to its tensor. False when the ticket is not waiting in a queue (any more).
+  /// lead to its tensor and to nothing else that is queued. False when the ticket is not waiting in a queue (any more).
   bool abort(uint64_t ticket);
 
   // ---- The submitting thread: device.cc ----

@@ -112,6 +112,20 @@ test("aborting a read drops only what leads to it", async () => {
   assert.ok(Math.abs((await wanted.read())[0] as number) > 0);
 });
 
+test("aborting a read keeps what other queued work needs", async () => {
+  await using device = openDevice("cpu");
+  const first = mul(ones([192, 192], { device }), 1 / 192);
+  const shared = longChain(first, 200);
+  const controller = new AbortController();
+  const dropped = failure(longChain(shared, 200).read({ signal: controller.signal }));
+  const droppedToo = failure(shared.read({ signal: controller.signal }));
+  const kept = [shared.read(), add(shared, 1).read(), add(first, 1).read()];
+  controller.abort();
+  assert.is((await dropped).code, "ABORTED");
+  assert.is((await droppedToo).code, "ABORTED");
+  for (const read of kept) assert.is((await read).length, 192 * 192);
+});
+
 test("aborting a sync drops all that was queued before it", async () => {
   await using device = openDevice("cpu");
   const start = mul(ones([256, 256], { device }), 1 / 256);
@@ -153,7 +167,7 @@ test("disposing of a device drops its queue and rejects what waits", async () =>
 test("uploads beyond the staging bound throw QUEUE_FULL, and sync clears the way", async () => {
   await using device = openDevice("cpu");
   const start = mul(ones([512, 512], { device }), 1 / 512);
-  const busy = longChain(start, 60);
+  const busy = longChain(start, 600); // seconds of work, against the fraction of one that the uploads take
   const block = new Float32Array(8 << 20);
   const made: Tensor[] = [];
   let full = false;
