@@ -27,7 +27,7 @@ export interface DemoCardOptions {
     readonly vae: VaeTrainingConfig;
     readonly colours: VaeTrainingConfig;
     readonly dit: DitTrainingConfig;
-    readonly distil: DitTrainingConfig;
+    readonly distil: Extract<DitTrainingConfig, { kind: "distil" }>;
   };
 }
 
@@ -141,6 +141,10 @@ function transformerLines({ from, recipes }: DemoCardOptions): string[] {
   const scales = [distil.guidance ?? [1, 8]].flat().join(" to ");
   return [
     together,
-    `A student learns in ${stepsOf(distil)} steps of ${size(distil)} clips to make in one pass what its teacher makes with true guidance in two, at scales of ${scales}.`,
+    `A student learns in ${stepsOf(distil)} steps of ${size(distil)} clips to make in one pass what its teacher makes with true guidance in two, at scales of ${scales}.${
+      distil.teacher === undefined
+        ? ""
+        : " A copy of the teacher learns too, so that it asks for what a student can hold."
+    }`,
   ];
 }

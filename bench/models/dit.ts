@@ -19,28 +19,32 @@ import {
 } from "../../lib/tensor.js";
 import type { BenchCase } from "../case.js";
 
-/** A transformer and the clip that it is given, in latents. */
+/** A transformer and the clips that it is given, in latents. */
 export interface BenchDit {
   readonly config: DitConfig;
+  readonly batch: number;
   readonly latents: readonly [t: number, h: number, w: number];
 }
 
 export const benchDit: BenchDit = {
   config: { ...ditPresets.t2v, hiddenSize: 1024, numHeads: 8, numDoubleBlocks: 2, numSingleBlocks: 4 },
+  batch: 1,
   latents: [5, 32, 32],
 };
 
 const textTokens = 64;
 
-export function describeDit({ config, latents: [t, h, w] }: BenchDit): string {
+export function describeDit({ config, batch, latents: [t, h, w] }: BenchDit): string {
   const { hiddenSize, numDoubleBlocks, numSingleBlocks } = config;
   const blocks = `${numDoubleBlocks} + ${numSingleBlocks} blocks`;
-  return `${hiddenSize} wide, ${blocks}, ${(t * h * w) / 4} + ${textTokens} tokens`;
+  const tokens = `${(t * h * w) / 4} + ${textTokens}`;
+  return `${hiddenSize} wide, ${blocks}, ${batch === 1 ? tokens : `${batch} × (${tokens})`} tokens`;
 }
 
 /** The sizes, for the peer. */
-export function peerSizes({ config, latents }: BenchDit) {
+export function peerSizes({ config, batch, latents }: BenchDit) {
   return {
+    batch,
     hidden: config.hiddenSize,
     heads: config.numHeads,
     double: config.numDoubleBlocks,
@@ -66,21 +70,21 @@ export function randomParams({ config }: BenchDit, device: Device, dtype: FloatD
   return new Params(new ResidentStore(named));
 }
 
-/** [1, T, H, W, C] */
+/** [B, T, H, W, C] */
 export function randomLatents<D extends FloatDType>(
-  { config, latents }: BenchDit,
+  { config, batch, latents }: BenchDit,
   device: Device,
   dtype: D,
 ): Tensor<D> {
-  return random(device, [1, ...latents, config.inChannels], dtype);
+  return random(device, [batch, ...latents, config.inChannels], dtype);
 }
 
 /** What the transformer is told of the text. */
-export function randomText<D extends FloatDType>({ config }: BenchDit, device: Device, dtype: D) {
+export function randomText<D extends FloatDType>({ config, batch }: BenchDit, device: Device, dtype: D) {
   return {
-    text: random(device, [1, textTokens, config.textDim], dtype),
-    textLengths: [textTokens],
-    pooled: random(device, [1, config.pooledDim], dtype),
+    text: random(device, [batch, textTokens, config.textDim], dtype),
+    textLengths: Array.from({ length: batch }, () => textTokens),
+    pooled: random(device, [batch, config.pooledDim], dtype),
   };
 }
 

@@ -180,15 +180,16 @@ def made(task, dtype):
     """The model, and what it takes besides latents."""
     sizes = ("hidden", "heads", "double", "single", "refiner", "textDim", "pooledDim")
     model = Transformer(*(task[name] for name in sizes)).to(dtype)
-    text = torch.randn((1, task["textTokens"], task["textDim"])).to(dtype)
-    pooled = torch.randn((1, task["pooledDim"])).to(dtype)
-    return model, (torch.tensor([700.0]), text, pooled, torch.tensor([6000.0]))
+    batch = task["batch"]
+    text = torch.randn((batch, task["textTokens"], task["textDim"])).to(dtype)
+    pooled = torch.randn((batch, task["pooledDim"])).to(dtype)
+    return model, (torch.full((batch,), 700.0), text, pooled, torch.full((batch,), 6000.0))
 
 
 def dit(task, dtype):
     model, conditions = made(task, dtype)
     model.eval()
-    latents = torch.randn((1, 16, *task["latents"])).to(dtype)
+    latents = torch.randn((task["batch"], 16, *task["latents"])).to(dtype)
     return lambda: model(latents, *conditions)
 
 
@@ -196,7 +197,7 @@ def dit_train(task, dtype):
     """Flow matching: the mean squared error of the velocity, its gradients, and a step of all parameters."""
     model, conditions = made(task, dtype)
     model.recompute = task["checkpoint"]
-    latents, noise = (torch.randn((1, 16, *task["latents"])).to(dtype) for _ in range(2))
+    latents, noise = (torch.randn((task["batch"], 16, *task["latents"])).to(dtype) for _ in range(2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step():

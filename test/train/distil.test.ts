@@ -12,6 +12,7 @@ import {
   guidedVelocity,
   unconditionalVelocity,
 } from "../../lib/train/distil/guidance.js";
+import { jointDistillationLosses } from "../../lib/train/distil/joint.js";
 import { distillationLosses, guidanceAwareLosses, guidanceError } from "../../lib/train/distil/losses.js";
 import { studentOf } from "../../lib/train/distil/student.js";
 import { Learner } from "../../lib/train/learner.js";
@@ -25,14 +26,14 @@ test.after(() => device.dispose());
 
 const undistilled: DitConfig = { ...tinyDit, guidanceEmbed: false, numDoubleBlocks: 1, numSingleBlocks: 1 };
 
-function ditOf(config: DitConfig): HunyuanDit {
+function ditOf(config: DitConfig, divisor = 6): HunyuanDit {
   const specs = ditSpec(config);
   const values = randomValues(specs);
   const tensors = new Map(
     specs.map(({ name, shape }) => [
       name,
       tensor(
-        (values.get(name) ?? []).map((x) => x / 6),
+        (values.get(name) ?? []).map((x) => x / divisor),
         { shape, device },
       ),
     ]),
@@ -237,6 +238,60 @@ test("gradients go to what is trained, not to the frozen model", async () => {
     for (const one of [dit, frozen]) one.params.dispose();
   });
 });
+
+test("a teacher that learns too: the loss by its formula, gradients for both, none for what it was", async () => {
+  await withoutLeaks(async () => {
+    const student = ditOf({ ...undistilled, guidanceEmbed: true });
+    const [teacher, original] = [ditOf(undistilled, 5), ditOf(undistilled)];
+    const scales = [4, 1];
+    const predicted = await numbers(() => predictVelocity(student, given(scales).sample));
+    const [c, u, c0, u0] = [
+      await numbers(() => conditionalVelocity(teacher, given(scales).sample)),
+      await numbers(() => emptyOf(teacher, scales)),
+      await numbers(() => conditionalVelocity(original, given(scales).sample)),
+      await numbers(() => emptyOf(original, scales)),
+    ];
+    const half = predicted.length / 2;
+    const at = (list: readonly number[], i: number) => list[i] ?? Number.NaN;
+    const expected = scales.map((s, sample) => {
+      let sum = 0;
+      for (let i = sample * half; i < (sample + 1) * half; i++) {
+        const guided = at(u, i) + s * (at(c, i) - at(u, i));
+        const moved = (at(c, i) - at(c0, i)) ** 2 + (at(u, i) - at(u0, i)) ** 2;
+        sum += (at(predicted, i) - guided) ** 2 / (1 + (s - 1) ** 2) + (3 / 2) * moved;
+      }
+      return sum / half;
+    });
+    const lossesOf = () => {
+      const { sample, empty } = given(scales);
+      return jointDistillationLosses(student, { teacher, original, hold: 3 }, sample, empty);
+    };
+    close(await numbers(lossesOf), expected);
+    const named = (prefix: string, { params }: HunyuanDit) =>
+      [...params.names()].map((name) => [prefix + name, params.get(name)] as const);
+    const all = new ParameterSet([...named("student.", student), ...named("teacher.", teacher)]);
+    const learner = new Learner(all, { lr: 1e-3 });
+    const loss = scope(() => mean(lossesOf()));
+    learner.accumulate(loss);
+    loss.dispose();
+    const without = all.list.filter(({ tensor: { grad } }) => grad === undefined).map(({ name }) => name);
+    assert.equal(without, []);
+    assert.ok([...original.params.names()].every((name) => !original.params.get(name).requiresGrad));
+    const refused = (error: unknown) => isHunyuanError(error, "INVALID_ARGUMENT");
+    scope(() => {
+      const { sample, empty } = given(scales);
+      assert.throws(() => jointDistillationLosses(student, { teacher, original, hold: 0 }, sample, empty), refused);
+      assert.throws(() => jointDistillationLosses(teacher, { teacher, original }, sample, empty), refused);
+    });
+    learner.dispose();
+    for (const one of [student, teacher, original]) one.params.dispose();
+  });
+});
+
+function emptyOf(dit: HunyuanDit, guidance: readonly number[]): Tensor<"f32"> {
+  const { sample, empty } = given(guidance);
+  return unconditionalVelocity(dit, sample, empty);
+}
 
 test("what is missing is named", () => {
   const teacher = ditOf(undistilled);

@@ -188,6 +188,17 @@ test("distil: a student that takes guidance; a teacher that takes it already is 
   assert.match(other.message, /is no student of this teacher/);
 });
 
+test("distil with a teacher that learns: it is saved beside the student, and can be the next one's teacher", async () => {
+  const config = { kind: "distil", ...common(plain), ...cacheOf(plain), guidance: [1, 6], teacher: {} } as const;
+  const { files } = await collected(config);
+  assert.is(files.length, 4);
+  const [student, teacher] = [join(config.folder, "transformer"), join(config.folder, "teacher", "transformer")];
+  assert.not.ok(weightsIn(teacher).equals(weightsIn(join(plain, "transformer"))));
+  assert.match((await inspectCheckpoint(teacher)).variant ?? "", /without/);
+  const further = { ...config, ...common(plain), teacher: undefined, parts: { transformer: teacher }, student };
+  assert.is((await collected(further)).files.length, 2);
+});
+
 test("vae, with an adversary: told, measured, and saved as one that loads", async () => {
   const stages = stagesOf(clips).map((stage) => ({ ...stage, steps: 1, crop: "keep" }));
   const adversary = { channels: 8, layers: 1, learner: { lr: 0.001 }, start: 1 };

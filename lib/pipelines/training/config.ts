@@ -143,6 +143,13 @@ const distil = z.strictObject({
   guidance: scales.optional(),
   /** What the student starts from: an earlier one. Default: a copy of the teacher. */
   student: z.string().min(1).optional(),
+  /** Lets a copy of the teacher learn too (lib/train/distil/joint.ts); it is saved beside the student. Default: it stays as it is. */
+  teacher: z
+    .strictObject({
+      /** How strongly it is held to what it was. Default 1. */
+      hold: z.number().positive().optional(),
+    })
+    .optional(),
 });
 
 const vae = z.strictObject({

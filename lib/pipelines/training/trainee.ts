@@ -11,6 +11,7 @@ import { copyView } from "../../ops/copy.js";
 import { HunyuanError } from "../../runtime/errors.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import type { LatentBatch } from "../../train/data/latents.js";
+import { jointDistillationLosses } from "../../train/distil/joint.js";
 import { distillationLosses, guidanceAwareLosses } from "../../train/distil/losses.js";
 import { studentOf } from "../../train/distil/student.js";
 import type { DitTaskOptions } from "../../train/dit-task.js";
@@ -42,7 +43,7 @@ export async function traineeOf(
   { encoders, signal }: { readonly encoders: TextEncoders | undefined; readonly signal: AbortSignal | undefined },
 ): Promise<Trainee> {
   if (config.kind === "lora") return adapters(config, model);
-  if (config.kind === "distil") return student(config, model, signal);
+  if (config.kind === "distil") return student(config, { model, signal });
   return wholeModel(config, model, encoders);
 }
 
@@ -94,19 +95,38 @@ function adapters(config: ConfigOf<"lora">, model: LoadedModel): Trainee {
 }
 
 async function student(
-  { saveDtype, student: path }: ConfigOf<"distil">,
-  model: LoadedModel,
-  signal: AbortSignal | undefined,
+  config: ConfigOf<"distil">,
+  { model, signal }: { readonly model: LoadedModel; readonly signal: AbortSignal | undefined },
 ): Promise<Trainee> {
-  const { dit: teacher } = model;
-  const dit = path === undefined ? studentOf(teacher) : await earlierStudent(path, model, signal);
+  const { saveDtype: dtype, student: path, teacher: learns } = config;
+  const { dit: original } = model;
+  const dit = path === undefined ? studentOf(original) : await earlierStudent(path, model, signal);
+  const saveStudent = (folder: string) => saveTransformer(dit, folder, { dtype });
+  if (learns === undefined) {
+    return {
+      dit,
+      parameters: parametersOf(dit.params),
+      frozen: undefined,
+      objective: (own, sample, empty) => distillationLosses(own, original, sample, needed(empty)),
+      save: saveStudent,
+      [Symbol.dispose]: () => dit.params.dispose(),
+    };
+  }
+  const teacher = copyOf(original);
+  const both = { teacher, original, hold: learns.hold };
   return {
     dit,
-    parameters: parametersOf(dit.params),
+    parameters: new ParameterSet([...selectedOf(dit.params), ...selectedOf(teacher.params, { prefix: "teacher." })]),
     frozen: undefined,
-    objective: (own, sample, empty) => distillationLosses(own, teacher, sample, needed(empty)),
-    save: (folder) => saveTransformer(dit, folder, { dtype: saveDtype }),
-    [Symbol.dispose]: () => dit.params.dispose(),
+    objective: (own, sample, empty) => jointDistillationLosses(own, both, sample, needed(empty)),
+    // The student last: it is what tells that a run has come to its end.
+    save: async (folder) => [
+      ...(await saveTransformer(teacher, join(folder, "teacher"), { dtype })),
+      ...(await saveStudent(folder)),
+    ],
+    [Symbol.dispose]: () => {
+      for (const one of [dit, teacher]) one.params.dispose();
+    },
   };
 }
 

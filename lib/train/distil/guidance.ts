@@ -9,7 +9,6 @@ import type { HunyuanDit } from "../../models/dit/model.js";
 import { concat } from "../../ops/concat.js";
 import { add, mul, sub } from "../../ops/pointwise.js";
 import { invalid } from "../../runtime/check.js";
-import type { Device } from "../../runtime/device.js";
 import { checkNumber } from "../../tensor/check.js";
 import { tensor } from "../../tensor/host.js";
 import { scope } from "../../tensor/scope.js";
@@ -42,30 +41,35 @@ export function drawGuidance(
 }
 
 /** Each sample's number over all of its elements: [B, 1, …]. */
-export function eachSample(values: readonly number[], like: Tensor, device: Device): Tensor<"f32"> {
+export function eachSample(values: readonly number[], like: Tensor): Tensor<"f32"> {
   const shape = [values.length, ...like.shape.slice(1).map(() => 1)];
-  return tensor(Float32Array.from(values), { shape, device });
+  return tensor(Float32Array.from(values), { shape, device: like.device });
+}
+
+/** The sample without guidance. A model that takes guidance is asked at scale 1, where it has none. */
+export function plainly({ config }: HunyuanDit, sample: FlowSample): FlowSample {
+  return { ...sample, guidance: config.guidanceEmbed ? Array.from(sample.sigmas, () => 1) : undefined };
+}
+
+/** The sample without guidance for the empty prompt, which may be of one sample. */
+export function promptless(dit: HunyuanDit, sample: FlowSample, empty: TextCondition): FlowSample {
+  return { ...plainly(dit, sample), ...repeated(empty, sample.sigmas.length) };
 }
 
 /**
- * What the model predicts for the empty prompt. Without gradients. A model that takes guidance is asked at scale 1, where it
- * has none.
+ * What the model predicts for the empty prompt. Without gradients.
  *
  * @param empty of as many samples as `sample` has, or of one
  */
 export function unconditionalVelocity(dit: HunyuanDit, sample: FlowSample, empty: TextCondition): Tensor<"f32"> {
-  const batch = sample.latents.shape[0] ?? 0;
-  const guidance = dit.config.guidanceEmbed ? Array.from({ length: batch }, () => 1) : undefined;
   return withoutRecording(() =>
-    scope(() => predictVelocity(dit, { ...sample, ...repeated(empty, batch), guidance, checkpoint: false })),
+    scope(() => predictVelocity(dit, { ...promptless(dit, sample, empty), checkpoint: false })),
   );
 }
 
 /** The same for the sample's own prompt. */
 export function conditionalVelocity(dit: HunyuanDit, sample: FlowSample): Tensor<"f32"> {
-  const guidance = dit.config.guidanceEmbed ? sample.sigmas.length : 0;
-  const ones = guidance === 0 ? undefined : Array.from({ length: guidance }, () => 1);
-  return withoutRecording(() => scope(() => predictVelocity(dit, { ...sample, guidance: ones, checkpoint: false })));
+  return withoutRecording(() => scope(() => predictVelocity(dit, { ...plainly(dit, sample), checkpoint: false })));
 }
 
 /**
@@ -79,7 +83,7 @@ export function guidedVelocity(dit: HunyuanDit, sample: FlowSample, empty: TextC
   return withoutRecording(() =>
     scope(() => {
       const [c, u] = [conditionalVelocity(dit, sample), unconditionalVelocity(dit, sample, empty)];
-      return add(u, mul(sub(c, u), eachSample(scales, u, u.device)));
+      return add(u, mul(sub(c, u), eachSample(scales, u)));
     }),
   );
 }

@@ -4,13 +4,13 @@ import type { HunyuanDit } from "../../models/dit/model.js";
 import { add, div, mul, sub } from "../../ops/pointwise.js";
 import { sum } from "../../ops/reduce.js";
 import { square } from "../../ops/unary.js";
-import { HunyuanError } from "../../runtime/errors.js";
 import { checkOneOf } from "../../tensor/check.js";
 import { scope } from "../../tensor/scope.js";
 import { withoutRecording } from "../../tensor/tape.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import { type FlowSample, predictVelocity, type TextCondition } from "../objective.js";
 import { conditionalVelocity, eachSample, guidedVelocity, scalesOf, unconditionalVelocity } from "./guidance.js";
+import { takesGuidance } from "./student.js";
 
 /**
  * Guidance distillation: how far the student's one pass, which is told the scale, is from the teacher's two. The mean
@@ -74,7 +74,7 @@ export function guidanceAwareLosses(
   return scope(() => {
     const u = unconditionalVelocity(frozen, sample, empty);
     const v = velocityTarget(sample.latents, sample.noise);
-    const s = eachSample(scales, u, u.device);
+    const s = eachSample(scales, u);
     const predicted = predictVelocity(dit, sample);
     if (form === "target") return flowLoss(predicted, add(u, mul(sub(v, u), s)));
     return flowLoss(div(add(predicted, mul(u, sub(s, 1))), s), v);
@@ -118,10 +118,4 @@ export async function guidanceError(
   } finally {
     for (const one of sums) one.dispose();
   }
-}
-
-function takesGuidance(op: string, { config }: HunyuanDit): void {
-  if (config.guidanceEmbed) return;
-  const message = `${op}: the model takes no guidance (guidanceEmbed is false); make one that does with studentOf()`;
-  throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "student" });
 }

@@ -43,3 +43,10 @@ function startOf(teacher: Params, name: string): Tensor {
   const from = teacher.get(name.replace(/^guidance_in\./, "time_in."));
   return name.startsWith("guidance_in.mlp.2.") ? zerosLike(from) : copyView(from, from, from.dtype);
 }
+
+/** @throws INVALID_ARGUMENT for a model that takes no guidance */
+export function takesGuidance(op: string, { config }: HunyuanDit): void {
+  if (config.guidanceEmbed) return;
+  const message = `${op}: the model takes no guidance (guidanceEmbed is false); make one that does with studentOf()`;
+  throw new HunyuanError("INVALID_ARGUMENT", message, { op, argument: "student" });
+}
