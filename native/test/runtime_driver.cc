@@ -155,12 +155,27 @@ void abort_keeps_order() {
   const double target = client.constant(6, kTransferLane);
   while (fake_state().launches == before) std::this_thread::yield();
   client.write({kAddInPlace, 1}, {}, target);
-  const auto read = client.read(target), second = client.read(target);
+  const auto read = client.read(target);
   HN_CHECK(client.device().abort(read->ticket));
+  const auto second = client.read(target);
   for (int i = 0; i < 100; ++i) std::this_thread::yield();
   gate.open();
   HN_CHECK(client.wait_code(read->ticket) == Code::aborted);
   HN_CHECK(!client.wait(second->ticket) && second->values[0] == 6);
+}
+
+/// Of two reads of one tensor one may be aborted; what both need stays.
+void abort_one_of_two() {
+  Client client(false);
+  ClosedGate gate;
+  (void)client.constant(0);
+  const double target = client.constant(6);
+  client.write({kAddInPlace, 1}, {}, target);
+  const auto read = client.read(target), second = client.read(target);
+  HN_CHECK(client.device().abort(read->ticket));
+  gate.open();
+  HN_CHECK(client.wait_code(read->ticket) == Code::aborted);
+  HN_CHECK(!client.wait(second->ticket) && second->values[0] == 7);
 }
 
 void abort_sync() {
@@ -280,6 +295,7 @@ void run() {
   }
   abort_read();
   abort_keeps_order();
+  abort_one_of_two();
   abort_sync();
   bounds();
   garbage();
