@@ -17,7 +17,7 @@ import { distillationLosses, guidanceAwareLosses, guidanceError } from "../../li
 import { studentOf } from "../../lib/train/distil/student.js";
 import { Learner } from "../../lib/train/learner.js";
 import { type FlowSample, predictVelocity, type TextCondition, velocityLosses } from "../../lib/train/objective.js";
-import { ParameterSet, parametersOf } from "../../lib/train/parameters.js";
+import { ParameterSet, parametersOf, selectedOf } from "../../lib/train/parameters.js";
 import { randomValues, tinyDit } from "../support/dit-files.js";
 
 const device = openDevice("cpu");
@@ -68,6 +68,12 @@ function given(guidance: readonly number[], seed = 1): Given {
   };
 }
 
+/** What the model predicts for the empty prompt; made in the scope that is open. */
+function emptyOf(dit: HunyuanDit, guidance: readonly number[]): Tensor<"f32"> {
+  const { sample, empty } = given(guidance);
+  return unconditionalVelocity(dit, sample, empty);
+}
+
 async function numbers(make: () => Tensor<"f32">): Promise<number[]> {
   const made = scope(make);
   const list = Array.from(await made.read());
@@ -95,10 +101,7 @@ test("guided velocity is u + s (c − u)", async () => {
   await withoutLeaks(async () => {
     const teacher = ditOf(undistilled);
     const c = await numbers(() => conditionalVelocity(teacher, given([1, 1]).sample));
-    const u = await numbers(() => {
-      const { sample, empty } = given([1, 1]);
-      return unconditionalVelocity(teacher, sample, empty);
-    });
+    const u = await numbers(() => emptyOf(teacher, [1, 1]));
     assert.not.equal(c, u);
     const guided = await numbers(() => {
       const { sample, empty } = given([3, 1]);
@@ -183,10 +186,7 @@ test("fine-tuning of distilled models: both forms, by their formulas", async () 
     const config: DitConfig = { ...undistilled, guidanceEmbed: true };
     const dit = ditOf(config);
     const p = await numbers(() => predictVelocity(dit, given([6, 2]).sample));
-    const u = await numbers(() => {
-      const { sample, empty } = given([6, 2]);
-      return unconditionalVelocity(dit, sample, empty);
-    });
+    const u = await numbers(() => emptyOf(dit, [6, 2]));
     const x = await numbers(() => given([1, 1]).sample.latents);
     const noise = await numbers(() => given([1, 1]).sample.noise);
     const half = p.length / 2;
@@ -223,7 +223,7 @@ test("gradients go to what is trained, not to the frozen model", async () => {
   await withoutLeaks(async () => {
     const config: DitConfig = { ...undistilled, guidanceEmbed: true };
     const [dit, frozen] = [ditOf(config), ditOf(config)];
-    const all = new ParameterSet([...dit.params.names()].map((name) => [name, dit.params.get(name)] as const));
+    const all = parametersOf(dit.params);
     const learner = new Learner(all, { lr: 1e-3 });
     const loss = scope(() => {
       const { sample, empty } = given([4, 4]);
@@ -267,9 +267,10 @@ test("a teacher that learns too: the loss by its formula, gradients for both, no
       return jointDistillationLosses(student, { teacher, original, hold: 3 }, sample, empty);
     };
     close(await numbers(lossesOf), expected);
-    const named = (prefix: string, { params }: HunyuanDit) =>
-      [...params.names()].map((name) => [prefix + name, params.get(name)] as const);
-    const all = new ParameterSet([...named("student.", student), ...named("teacher.", teacher)]);
+    const all = new ParameterSet([
+      ...selectedOf(student.params, { prefix: "student." }),
+      ...selectedOf(teacher.params, { prefix: "teacher." }),
+    ]);
     const learner = new Learner(all, { lr: 1e-3 });
     const loss = scope(() => mean(lossesOf()));
     learner.accumulate(loss);
@@ -287,11 +288,6 @@ test("a teacher that learns too: the loss by its formula, gradients for both, no
     for (const one of [student, teacher, original]) one.params.dispose();
   });
 });
-
-function emptyOf(dit: HunyuanDit, guidance: readonly number[]): Tensor<"f32"> {
-  const { sample, empty } = given(guidance);
-  return unconditionalVelocity(dit, sample, empty);
-}
 
 test("what is missing is named", () => {
   const teacher = ditOf(undistilled);
