@@ -10,7 +10,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { velocityTarget } from "../lib/models/dit/flow-matching.js";
 import type { HunyuanDit } from "../lib/models/dit/model.js";
-import { checkLoadOptions } from "../lib/pipelines/load-options.js";
 import { LoadedModel } from "../lib/pipelines/loaded-model.js";
 import { trainingSchema } from "../lib/pipelines/training/config.js";
 import { firstBatches, LatentSource } from "../lib/pipelines/training/latents.js";
@@ -29,12 +28,9 @@ if (config.kind !== "distil" || config.validation === undefined) {
   throw new Error(`${recipe}: expected the configuration of a distillation with validation clips`);
 }
 const common = { ...config.parts, dtype: "f32" } as const;
-await using first = await LoadedModel.load(config.model, checkLoadOptions(common));
+await using first = await LoadedModel.load(config.model, common);
 const trained = (folder: string) =>
-  LoadedModel.load(
-    config.model,
-    checkLoadOptions({ ...common, transformer: join(folder, "transformer"), device: first.device }),
-  );
+  LoadedModel.load(config.model, { ...common, transformer: join(folder, "transformer"), device: first.device });
 await using student = await trained(config.folder);
 await using learnt = config.teacher && (await trained(join(config.folder, "teacher")));
 await using source = await LatentSource.open({

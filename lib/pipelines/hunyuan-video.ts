@@ -89,10 +89,11 @@ export class HunyuanVideo implements AsyncDisposable {
   static load(options: LoadOptions): Promise<HunyuanVideo>;
   static async load(first?: string | LoadOptions, second: LoadOptions = {}): Promise<HunyuanVideo> {
     const onlyOptions = typeof first === "object" && first !== null;
-    const given = checkLoadOptions(onlyOptions ? first : second);
+    const options = onlyOptions ? first : second;
+    const given = checkLoadOptions(options);
     const where = await resolveSource(onlyOptions ? undefined : first);
     const folder = where.kind === "folder" ? where.path : await download(where.id, where.revision, given);
-    return new HunyuanVideo(await LoadedModel.load(folder, given), given);
+    return new HunyuanVideo(await LoadedModel.load(folder, options), given);
   }
 
   /**

@@ -12,7 +12,7 @@ import type { Params } from "../nn/params.js";
 import type { ParameterSpec } from "../nn/spec.js";
 import { streamParams } from "../nn/streamed-store.js";
 import { Device, openDevice } from "../runtime/device.js";
-import type { CheckedLoadOptions, ComputeDType } from "./load-options.js";
+import { type CheckedLoadOptions, type ComputeDType, checkLoadOptions, type LoadOptions } from "./load-options.js";
 import { type TextConfigs, textConfigs } from "./text-files.js";
 
 /** What streams under `offload: "blocks"`, one block of it at a time. */
@@ -31,6 +31,14 @@ interface Found {
   readonly defaults: ModelDefaults;
 }
 
+/**
+ * What pipelines and training runs work with, and programs that train by themselves; to generate videos, `HunyuanVideo` is
+ * the one to load.
+ *
+ * @example
+ * await using model = await LoadedModel.load("./HunyuanVideo", { dtype: "bf16" });
+ * model.dit.config.hiddenSize // 3072
+ */
 export class LoadedModel implements AsyncDisposable {
   readonly device: Device;
   readonly parts: ModelParts;
@@ -70,9 +78,12 @@ export class LoadedModel implements AsyncDisposable {
   /**
    * Opens everything before anything is read, so that what is missing is told at once.
    *
-   * @throws CHECKPOINT_INVALID, MODEL_UNSUPPORTED, FILE_ERROR, OUT_OF_MEMORY, DEVICE_UNAVAILABLE, ABORTED; nothing stays
+   * @param folder in any layout that `HunyuanVideo.load` takes
+   * @throws CHECKPOINT_INVALID, MODEL_UNSUPPORTED, FILE_ERROR, OUT_OF_MEMORY, DEVICE_UNAVAILABLE, ABORTED, INVALID_ARGUMENT;
+   * nothing stays
    */
-  static async load(folder: string, options: CheckedLoadOptions): Promise<LoadedModel> {
+  static async load(folder: string, given: LoadOptions = {}): Promise<LoadedModel> {
+    const options = checkLoadOptions(given);
     const found = await findParts(folder, options);
     const { device: named, memoryLimit } = options;
     const device =

@@ -6,7 +6,6 @@ import { distilledScales } from "../../train/distil/guidance.js";
 import { ditMatrixRows } from "../../train/dit-matrices.js";
 import { DitTask } from "../../train/dit-task.js";
 import { runTraining } from "../../train/trainer.js";
-import { checkLoadOptions } from "../load-options.js";
 import { LoadedModel } from "../loaded-model.js";
 import type { DitTrainingConfig } from "./config.js";
 import type { RunHooks, RunResult } from "./events.js";
@@ -28,7 +27,7 @@ export async function runDitTraining(config: DitTrainingConfig, hooks: RunHooks 
   const where = { ...(device && { device }), ...(memoryLimit && { memoryLimit }) };
   const loading = { ...config.parts, ...where, dtype, keepTextEncoders: joint };
   onEvent?.({ kind: "prepare", what: "model", done: 0, total: 1 });
-  await using model = await LoadedModel.load(config.model, checkLoadOptions({ ...loading, ...(signal && { signal }) }));
+  await using model = await LoadedModel.load(config.model, { ...loading, ...(signal && { signal }) });
   onEvent?.({ kind: "prepare", what: "model", done: 1, total: 1 });
   const encoders = joint ? await model.withText(signal, async (kept) => kept) : undefined;
   await using source = await LatentSource.open({

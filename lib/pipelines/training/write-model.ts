@@ -6,7 +6,7 @@ import { defaultsFile, type ModelDefaults } from "../../models/defaults.js";
 import type { ModelPaths } from "../../models/model-folder.js";
 import { requireParts } from "../../models/model-folder.js";
 import { saveVae } from "../../train/vae/save-vae.js";
-import { type ComputeDType, checkLoadOptions } from "../load-options.js";
+import type { ComputeDType } from "../load-options.js";
 import { LoadedModel } from "../loaded-model.js";
 import { makeFolder, modelIndex, saveTextEncoders, saveTransformer, writeJson } from "./save-model.js";
 
@@ -42,7 +42,7 @@ export async function writeModel(folder: string, options: WriteModelOptions): Pr
   const { model, parts, dtype = "bf16", licence, defaults, card } = options;
   const root = resolve(folder);
   const saving = { dtype, metadata: licence === undefined ? {} : { license: licence } };
-  await using loaded = await LoadedModel.load(model, checkLoadOptions({ ...parts, dtype, keepTextEncoders: true }));
+  await using loaded = await LoadedModel.load(model, { ...parts, dtype, keepTextEncoders: true });
   requireParts(loaded.parts, ["llama", "clip", "llamaTokenizer", "clipTokenizer"]);
   const { llamaTokenizer = "", clipTokenizer = "" } = loaded.parts;
   await makeFolder(root);
