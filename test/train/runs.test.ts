@@ -150,14 +150,16 @@ test("LoRA that preserves other captions: told each step; not with text encoders
   const told = events.flatMap((event) => (event.kind === "step" ? [event.metrics.preserved ?? Number.NaN] : []));
   assert.is(told.length, 2);
   assert.ok((told[0] as number) < 1e-9 && (told[1] as number) > 0, told.join());
-  const made = events.flatMap((event) =>
-    event.kind === "prepare" && event.what === "preserved videos" ? [`${event.done} of ${event.total}`] : [],
-  );
-  assert.equal(made, ["0 of 2", "1 of 2", "2 of 2"]);
+  const madeIn = (run: readonly RunEvent[]) =>
+    run.flatMap((event) =>
+      event.kind === "prepare" && event.what === "preserved videos" ? [`${event.done} of ${event.total}`] : [],
+    );
+  assert.equal(madeIn(events), ["0 of 2", "1 of 2", "2 of 2"]);
+  assert.equal(madeIn((await collected(lora)).events), [], "a run that is at its end makes none");
   const full = { kind: "full", ...common(plain), ...cacheOf(plain), preserve: { ...preserve, steps: 0 } };
   const whole = await collected(full);
   assert.is(whole.step, 4);
-  assert.not.ok(whole.events.some((event) => event.kind === "prepare" && event.what === "preserved videos"));
+  assert.equal(madeIn(whole.events), []);
   const refused = await rejection(runTrainingConfig({ ...full, ...common(plain), text: "trained" }));
   assert.is(refused.code, "INVALID_ARGUMENT");
   assert.match(refused.message, /"text": "frozen"/);

@@ -42,15 +42,17 @@ export async function runDitTraining(config: DitTrainingConfig, hooks: RunHooks 
   const { dit, parameters, objective, frozen } = trainee;
   const conditions = (captions: readonly string[]) => source.conditions(captions);
   using kept =
-    preserve && frozen && (await PreservedVideos.make(preserve, config, { model, dit: frozen, conditions, ...hooks }));
+    preserve && frozen && new PreservedVideos(preserve, config, { model, dit: frozen, conditions, ...hooks });
   using task = new DitTask<LatentBatch>({
     ...{ ...taskOptions(config, model, source, { dit, conditions }), dit, parameters, objective },
     preserve: preserve &&
       frozen && { ...preserve, frozen, conditions, latents: (caption, shape) => kept?.find(caption, shape) },
   });
   const { stages } = config;
-  const open = async ({ data }: (typeof stages)[number]) =>
-    (await source.batchesOf(data)).batches({ device: model.device });
+  const open = async ({ data }: (typeof stages)[number]) => {
+    await kept?.make();
+    return (await source.batchesOf(data)).batches({ device: model.device });
+  };
   const result = await runTraining(task, { ...run, folder, stages, open, signal, onEvent });
   const files = result.finished ? await task.learner.averaged(() => trainee.save(resolve(folder))) : [];
   return { ...result, files };

@@ -4,28 +4,31 @@ import type { DitTrainingConfig } from "./config.js";
 import type { RunHooks } from "./events.js";
 import { type SampledBy, sampleLatents } from "./sampled-latents.js";
 
+type Maker = SampledBy & Pick<RunHooks, "onEvent">;
 type Preserve = NonNullable<Exclude<DitTrainingConfig, { kind: "distil" }>["preserve"]>;
 
-/** Latents for each caption in each size of the run's buckets. */
+/** Latents for each caption in each size of the run's buckets, which take a while to make: only a run that has steps left does. */
 export class PreservedVideos implements Disposable {
   readonly #latents = new Map<string, Tensor<"f32">>();
+  readonly #preserve: Preserve;
+  readonly #run: Pick<DitTrainingConfig, "stages" | "run">;
+  readonly #by: Maker;
 
-  /**
-   * Makes all of them, with the model's own number of steps, shift and guidance where the settings say nothing.
-   *
-   * @param by its transformer is the one before fine-tuning
-   */
-  static async make(
-    preserve: Preserve,
-    { stages, run }: Pick<DitTrainingConfig, "stages" | "run">,
-    by: SampledBy & Pick<RunHooks, "onEvent">,
-  ): Promise<PreservedVideos> {
-    const made = new PreservedVideos();
-    const { model, dit, onEvent } = by;
+  /** @param by its transformer is the one before fine-tuning */
+  constructor(preserve: Preserve, run: Pick<DitTrainingConfig, "stages" | "run">, by: Maker) {
+    this.#preserve = preserve;
+    this.#run = run;
+    this.#by = by;
+  }
+
+  /** Makes those that are not there, with the model's own number of steps, shift and guidance where the settings say nothing. */
+  async make(): Promise<void> {
+    const { model, dit, onEvent } = this.#by;
     const { numInferenceSteps, flowShift, guidanceScale } = model.defaults;
-    const { captions, steps = numInferenceSteps, shift = flowShift } = preserve;
-    const { guidance = dit.config.guidanceEmbed ? guidanceScale : 1 } = preserve;
-    if (steps === 0) return made;
+    const captions = [...new Set(this.#preserve.captions)];
+    const { steps = numInferenceSteps, shift = flowShift } = this.#preserve;
+    const { guidance = dit.config.guidanceEmbed ? guidanceScale : 1 } = this.#preserve;
+    const { stages, run } = this.#run;
     const sizes = new Map(
       stages.flatMap(({ data }) =>
         data.buckets.map(({ width, height, numFrames }) => {
@@ -35,20 +38,15 @@ export class PreservedVideos implements Disposable {
       ),
     );
     const total = sizes.size * captions.length;
-    try {
-      for (const video of sizes.values()) {
-        for (const [i, caption] of captions.entries()) {
-          onEvent?.({ kind: "prepare", what: "preserved videos", done: made.#latents.size, total });
-          const latents = await sampleLatents(caption, { ...video, seed: run.seed + i }, by);
-          made.#latents.set(keyOf(caption, latents.shape.slice(1)), latents);
-        }
+    if (steps === 0 || this.#latents.size === total) return;
+    for (const video of sizes.values()) {
+      for (const [i, caption] of captions.entries()) {
+        onEvent?.({ kind: "prepare", what: "preserved videos", done: this.#latents.size, total });
+        const latents = await sampleLatents(caption, { ...video, seed: run.seed + i }, this.#by);
+        this.#latents.set(keyOf(caption, latents.shape.slice(1)), latents);
       }
-    } catch (error) {
-      made.dispose();
-      throw error;
     }
     onEvent?.({ kind: "prepare", what: "preserved videos", done: total, total });
-    return made;
   }
 
   /** @param shape [T, H, W, C]; undefined where none were made */
