@@ -11,7 +11,7 @@ export const demoDefaults = {
   ...demoClip,
   numInferenceSteps: 20,
   flowShift: 3,
-  guidanceScale: 3,
+  guidanceScale: 4,
   // The demo's captions have no word for what is not to be seen.
   negativePrompt: "",
 } as const satisfies ModelDefaults;
