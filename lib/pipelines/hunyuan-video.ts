@@ -89,11 +89,10 @@ export class HunyuanVideo implements AsyncDisposable {
   static load(options: LoadOptions): Promise<HunyuanVideo>;
   static async load(first?: string | LoadOptions, second: LoadOptions = {}): Promise<HunyuanVideo> {
     const onlyOptions = typeof first === "object" && first !== null;
-    const options = onlyOptions ? first : second;
-    const given = checkLoadOptions(options);
+    const given = checkLoadOptions(onlyOptions ? first : second);
     const where = await resolveSource(onlyOptions ? undefined : first);
     const folder = where.kind === "folder" ? where.path : await download(where.id, where.revision, given);
-    return new HunyuanVideo(await LoadedModel.load(folder, options), given);
+    return new HunyuanVideo(await LoadedModel.open(folder, given), given);
   }
 
   /**

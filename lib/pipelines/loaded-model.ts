@@ -82,8 +82,12 @@ export class LoadedModel implements AsyncDisposable {
    * @throws CHECKPOINT_INVALID, MODEL_UNSUPPORTED, FILE_ERROR, OUT_OF_MEMORY, DEVICE_UNAVAILABLE, ABORTED, INVALID_ARGUMENT;
    * nothing stays
    */
-  static async load(folder: string, given: LoadOptions = {}): Promise<LoadedModel> {
-    const options = checkLoadOptions(given);
+  static async load(folder: string, options: LoadOptions = {}): Promise<LoadedModel> {
+    return LoadedModel.open(folder, checkLoadOptions(options));
+  }
+
+  /** The same with options that have been checked. */
+  static async open(folder: string, options: CheckedLoadOptions): Promise<LoadedModel> {
     const found = await findParts(folder, options);
     const { device: named, memoryLimit } = options;
     const device =
